@@ -1,0 +1,42 @@
+# Every target sets up what it needs from python3, pip and make alone.
+VENV   ?= .venv
+PYTHON ?= python3
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: demo test test-all lint format bench docs clean
+
+demo: $(READY)  ## train the convergence study on digits and write its report
+	$(BIN)/batchnorm study run convergence --quick --out runs/demo
+
+test: $(READY)  ## the default tests
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: $(READY)  ## the default tests and the slow ones
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(READY)  ## accuracy and speed beside torch, in one run
+	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/call_cost.py
+
+docs: $(READY)  ## check that every example in the documentation runs
+	$(BIN)/python -m pytest --doctest-glob='*.md' docs README.md
+
+clean:
+	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+
+# The stamp is written last, so an interrupted installation is done again.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
