@@ -1,0 +1,29 @@
+"""The errors that this package raises, each also the builtin that PyTorch's own check raises."""
+
+
+class BatchNormError(Exception):
+    """Base of every error that `batchnorm` raises on purpose."""
+
+
+class ShapeError(BatchNormError, ValueError):
+    """A tensor has the wrong number of dimensions."""
+
+
+class ChannelError(ShapeError, RuntimeError):
+    """A per-channel tensor has another length than the input has channels."""
+
+
+class CountError(BatchNormError, ValueError):
+    """A training batch has too few values per channel to have a variance."""
+
+
+class DTypeError(BatchNormError, TypeError, RuntimeError):
+    """Tensors have dtypes that do not go together."""
+
+
+class OptionError(BatchNormError, ValueError):
+    """An option has a value outside its range."""
+
+
+class BackendError(BatchNormError, RuntimeError):
+    """A backend was asked for by name and cannot be had."""

@@ -1,0 +1,191 @@
+"""The checked public functions: errors are raised here, at the door, and nowhere below."""
+
+import torch
+from torch import Tensor
+
+from batchnorm import _axes, ops
+from batchnorm._moments import Moments
+from batchnorm.errors import ChannelError, CountError, DTypeError, OptionError, ShapeError
+
+_REDUCED_PRECISION = (torch.float16, torch.bfloat16)
+_FULL_PRECISION = (torch.float32, torch.float64)
+
+
+def batch_norm(
+    x: Tensor,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float | Tensor = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    r"""Normalize every channel; in training, also update the running statistics.
+
+    The signature of `torch.nn.functional.batch_norm`.
+
+    .. math::
+
+        y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}\, w + b
+
+    Args:
+        x: input, shape ``(N, C, *)``, float64, float32, bfloat16 or float16.
+        running_mean: running mean, shape ``(C,)``; changed in place in training.
+        running_var: running (unbiased) variance, shape ``(C,)``; changed in place in training.
+        weight: scale, shape ``(C,)``; `None` is 1.
+        bias: shift, shape ``(C,)``; `None` is 0.
+        training: normalize with the statistics of the batch (and update the running ones, where
+            given); otherwise with the running ones.
+        momentum: weight of the new batch in the running statistics, a number or a tensor of one.
+        eps: added to the variance, inside the square root.
+
+    Returns:
+        Output, with the shape, dtype and memory format of `x`.
+
+    Raises:
+        ShapeError: `x` has fewer than two dimensions.
+        ChannelError: a per-channel tensor does not have one value per channel.
+        CountError: in training, there is one value per channel only.
+        DTypeError: `x` is not floating, or `weight` or `bias` does not go with it.
+        OptionError: `eps` is negative, or zero in training; or evaluation without both running
+            statistics.
+
+    Note:
+        The output is normalized with the biased variance; the running variance gets the unbiased
+        one. An empty batch gives an empty output and leaves the running statistics untouched.
+        `running_mean` and `running_var` get no gradient.
+
+    References:
+        Ioffe and Szegedy (2015), "Batch Normalization: Accelerating Deep Network Training by
+        Reducing Internal Covariate Shift", Algorithms 1 and 2.
+
+    Example:
+        >>> x = torch.tensor([[1.0], [3.0]])
+        >>> mean, var = torch.zeros(1), torch.ones(1)
+        >>> batch_norm(x, mean, var, training=True, momentum=0.5).flatten()
+        tensor([-1.0000,  1.0000])
+        >>> mean, var
+        (tensor([1.]), tensor([1.5000]))
+    """
+    _check_input(x, weight, bias, running_mean, running_var)
+    _check_eps(eps, training)
+    if not training:
+        if running_mean is None or running_var is None:
+            raise OptionError(
+                "evaluation needs running_mean and running_var, got None: "
+                "give both, or normalize with the batch (training=True)"
+            )
+        return ops.forward(x, weight, bias, running_mean, running_var, eps).y
+    count = _check_count(x)
+    y, mean, var, _ = ops.forward(x, weight, bias, None, None, eps)
+    if count:
+        if running_mean is not None:
+            _update(running_mean, mean, momentum)
+        if running_var is not None:
+            _update(running_var, var * (count / (count - 1)), momentum)
+    return y
+
+
+def normalize(
+    x: Tensor, weight: Tensor | None = None, bias: Tensor | None = None, *, eps: float = 1e-5
+) -> tuple[Tensor, Moments]:
+    """Normalize with the statistics of the batch, and return them: mutates nothing.
+
+    Args:
+        x: input, shape ``(N, C, *)``, float64, float32, bfloat16 or float16.
+        weight: scale, shape ``(C,)``; `None` is 1.
+        bias: shift, shape ``(C,)``; `None` is 0.
+        eps: added to the variance, inside the square root; positive.
+
+    Returns:
+        Output like `x`, and the `Moments` of the batch, which carry no gradient.
+
+    Raises:
+        ShapeError: `x` has fewer than two dimensions.
+        ChannelError: a per-channel tensor does not have one value per channel.
+        CountError: there is one value per channel only.
+        DTypeError: `x` is not floating, or `weight` or `bias` does not go with it.
+        OptionError: `eps` is not positive.
+
+    References:
+        Ioffe and Szegedy (2015), Algorithm 1.
+
+    Example:
+        >>> y, moments = normalize(torch.tensor([[1.0], [3.0]]))
+        >>> y.flatten()
+        tensor([-1.0000,  1.0000])
+        >>> moments.mean.item(), moments.variance(correction=1).item()
+        (2.0, 2.0)
+    """
+    _check_input(x, weight, bias)
+    _check_eps(eps, training=True)
+    count = _check_count(x)
+    y, mean, var, _ = ops.forward(x, weight, bias, None, None, eps)
+    return y, Moments(torch.tensor(count, device=x.device), mean, var * count)
+
+
+@torch.no_grad()
+def _update(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
+    """Move a running statistic towards that of the batch: in float64, rounded once."""
+    if isinstance(momentum, Tensor):
+        momentum = momentum.to(torch.float64)
+    running.copy_(torch.lerp(running.to(torch.float64), batch, momentum))
+
+
+def _check_input(
+    x: Tensor, weight: Tensor | None, bias: Tensor | None, *running: Tensor | None
+) -> None:
+    if x.ndim < 2:  # noqa: PLR2004 -- a batch and a channel dimension
+        raise ShapeError(
+            f"x needs at least 2 dimensions (N, C, *), got shape {tuple(x.shape)}: "
+            "add the batch dimension with x.unsqueeze(0)"
+        )
+    if x.dtype not in _FULL_PRECISION and x.dtype not in _REDUCED_PRECISION:
+        raise DTypeError(
+            f"x needs a floating dtype of at most 64 bits, got {x.dtype}: convert it with x.float()"
+        )
+    channels = x.shape[1]
+    for parameter in (weight, bias):
+        if parameter is None:
+            continue
+        if parameter.dtype != x.dtype and not (
+            x.dtype in _REDUCED_PRECISION and parameter.dtype == torch.float32
+        ):
+            raise DTypeError(
+                f"weight and bias need the dtype of x (or float32 beside a float16 or bfloat16 x), "
+                f"got {parameter.dtype} beside {x.dtype}: convert the module or the input, as in "
+                f"module.to(x.dtype)"
+            )
+        if parameter.shape != (channels,):
+            raise _channel_error(x, parameter)
+    for statistic in running:
+        if statistic is not None and statistic.shape != (channels,):
+            raise _channel_error(x, statistic)
+
+
+def _channel_error(x: Tensor, found: Tensor) -> ChannelError:
+    return ChannelError(
+        f"weight, bias, running_mean and running_var need shape ({x.shape[1]},), one value for "
+        f"each channel of x {tuple(x.shape)}, got {tuple(found.shape)}: "
+        "channels are dimension 1 of x, and num_features is their number"
+    )
+
+
+def _check_eps(eps: float, training: bool) -> None:
+    if eps <= 0.0 and (training or eps < 0.0):
+        raise OptionError(
+            f"eps must be {'positive in training' if training else 'non-negative'}, got {eps}: "
+            "the usual value is 1e-5"
+        )
+
+
+def _check_count(x: Tensor) -> int:
+    count = _axes.count(x.shape)
+    if count == 1:
+        raise CountError(
+            "Expected more than 1 value per channel when training, "
+            f"got input size {tuple(x.shape)}: "
+            "use a larger batch, drop the last incomplete one, or call eval()"
+        )
+    return count

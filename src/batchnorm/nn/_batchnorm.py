@@ -1,0 +1,125 @@
+"""Batch normalization layers: they hold the state and decide; `functional` computes."""
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from batchnorm import functional
+from batchnorm.errors import ShapeError
+
+
+class _Layer(_BatchNorm):
+    """The forward that every layer shares; subclasses say which inputs they take."""
+
+    _ndims: tuple[int, ...]
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- torch's name for it
+        """Normalize, and in training update the running statistics.
+
+        Args:
+            input: shape ``(N, C, *)`` with as many dimensions as the layer's name says.
+        """
+        self._check_input_dim(input)
+        training = self.training
+        if training and not self.track_running_stats:
+            mean = var = counter = None
+        else:
+            mean, var, counter = self.running_mean, self.running_var, self.num_batches_tracked
+        if not training:
+            batch = mean is None and var is None
+            return functional.batch_norm(
+                input, mean, var, self.weight, self.bias, batch, 0.0, self.eps
+            )
+        momentum: float | Tensor | None = self.momentum
+        if momentum is None:
+            # The cumulative average; a tensor, so that nothing waits for the device.
+            momentum = 0.0 if counter is None else (counter + 1).double().reciprocal()
+        y = functional.batch_norm(
+            input, mean, var, self.weight, self.bias, True, momentum, self.eps
+        )
+        if counter is not None and input.numel():
+            counter.add_(1)
+        return y
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
+        if input.ndim not in self._ndims:
+            expected = " or ".join(f"{n}D" for n in self._ndims)
+            raise ShapeError(
+                f"expected {expected} input (got {input.ndim}D input) of shape (N, C, *), "
+                f"got {tuple(input.shape)}: use the BatchNorm1d, 2d or 3d that fits"
+            )
+
+
+class BatchNorm1d(_Layer, torch.nn.BatchNorm1d):
+    r"""Batch normalization of features ``(N, C)`` or sequences ``(N, C, L)``.
+
+    A `torch.nn.BatchNorm1d`: same constructor, same `state_dict`.
+
+    .. math::
+
+        y = \frac{x - \mathrm{E}[x]}{\sqrt{\mathrm{Var}[x] + \epsilon}}\, w + b
+
+    Args:
+        num_features: number of channels C.
+        eps: added to the variance, inside the square root.
+        momentum: weight of the new batch in the running statistics; `None` averages all
+            batches so far with equal weight.
+        affine: learn `weight` and `bias`, both ``(C,)``.
+        track_running_stats: keep `running_mean` and `running_var`, used in evaluation; without
+            them evaluation uses the batch too.
+        device: where the parameters and buffers are created.
+        dtype: their dtype.
+        bias: with `affine`, whether there is a `bias` beside the `weight`.
+
+    Raises:
+        ShapeError: the input is not 2D or 3D.
+
+    Note:
+        Differs from torch where torch is inexact: the error of the output does not grow with
+        \|mean\|/std or depend on the memory format, and an empty batch or one refused by an
+        error does not count in `num_batches_tracked`.
+
+    References:
+        Ioffe and Szegedy (2015), Algorithms 1 and 2.
+
+    Example:
+        >>> layer = BatchNorm1d(100)
+        >>> layer(torch.randn(60, 100)).shape
+        torch.Size([60, 100])
+        >>> layer.num_batches_tracked
+        tensor(1)
+    """
+
+    _ndims = (2, 3)
+
+
+class BatchNorm2d(_Layer, torch.nn.BatchNorm2d):
+    """Batch normalization of images ``(N, C, H, W)``, contiguous or channels_last.
+
+    A `torch.nn.BatchNorm2d`; arguments, conventions and formula as in `BatchNorm1d`.
+
+    Raises:
+        ShapeError: the input is not 4D.
+
+    Example:
+        >>> BatchNorm2d(16)(torch.randn(8, 16, 7, 7)).shape
+        torch.Size([8, 16, 7, 7])
+    """
+
+    _ndims = (4,)
+
+
+class BatchNorm3d(_Layer, torch.nn.BatchNorm3d):
+    """Batch normalization of volumes or videos ``(N, C, D, H, W)``.
+
+    A `torch.nn.BatchNorm3d`; arguments, conventions and formula as in `BatchNorm1d`.
+
+    Raises:
+        ShapeError: the input is not 5D.
+
+    Example:
+        >>> BatchNorm3d(4)(torch.randn(2, 4, 3, 5, 5)).shape
+        torch.Size([2, 4, 3, 5, 5])
+    """
+
+    _ndims = (5,)
