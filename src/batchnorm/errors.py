@@ -27,3 +27,15 @@ class OptionError(BatchNormError, ValueError):
 
 class BackendError(BatchNormError, RuntimeError):
     """A backend was asked for by name and cannot be had."""
+
+
+class DataError(BatchNormError, ValueError):
+    """A file or data set is missing, damaged or not what it claims to be."""
+
+
+class RunError(BatchNormError, RuntimeError):
+    """A run folder cannot be used as asked, or a run could not go on."""
+
+
+class MissingExtraError(BatchNormError, ImportError):
+    """An optional package that this part needs is not installed."""

@@ -1,0 +1,36 @@
+"""What happens at which step: pure functions, so that a resumed trial goes on exactly as it would."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FINEST, _FRACTION = 5, 20
+
+
+def evaluation_steps(steps: int) -> tuple[int, ...]:
+    """Return the steps at which a trial is evaluated: 0, and then ever wider apart.
+
+    The distance is 5 steps at first and a twentieth of the step later, so that a number of steps
+    is known to 5 steps or 5 %, whichever is coarser. It is the same for every arm.
+
+    Args:
+        steps: Length of the trial; always evaluated.
+
+    Example:
+        >>> evaluation_steps(20)
+        (0, 5, 10, 15, 20)
+    """
+    schedule, step = [0], 0
+    while step < steps:
+        step = min(step + max(_FINEST, step // _FRACTION), steps)
+        schedule.append(step)
+    return tuple(schedule)
+
+
+def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """Return the order of the examples in one epoch, a function of its arguments alone."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def batches_per_epoch(count: int, batch: int) -> int:
+    """Return the number of full mini-batches; the remainder waits for another epoch's order."""
+    return count // batch

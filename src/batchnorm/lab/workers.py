@@ -1,0 +1,152 @@
+"""A pool of worker processes that never outlive the process that started them.
+
+Workers are spawned, not forked, because a fork of a process that has used PyTorch's threads can
+hang. Each waits for its parent's end in a thread of its own, so that even a parent killed without
+warning leaves nothing behind.
+"""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any
+
+from ..errors import RunError
+
+Tell = Callable[[Any], None]
+Work = Callable[[Any, Tell], Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """A job has ended.
+
+    Args:
+        job: The job.
+        result: What the work returned.
+    """
+
+    job: Any
+    result: Any
+
+
+@dataclass(frozen=True)
+class _Failed:
+    error: BaseException
+
+
+@dataclass
+class _Worker:
+    process: SpawnProcess
+    pipe: Connection
+    job: Any = None
+
+
+def run(prepare: Callable[[], Work], jobs: Iterable[Any], workers: int) -> Iterator[Any]:
+    """Do the jobs in worker processes.
+
+    Args:
+        prepare: Called once in each worker; returns the function that does one job. It must be
+            picklable, as must the jobs and everything that is told or returned.
+        jobs: What to do, in the order in which to start.
+        workers: Number of processes.
+
+    Yields:
+        Whatever the work told, and a `Done` for each job, in the order of arrival.
+
+    Raises:
+        RunError: A worker was killed.
+        BaseException: The error of a job, which ends the others.
+    """
+    queue = iter(jobs)
+    pool: list[_Worker] = []
+    try:
+        for job in _first(queue, workers):
+            pool.append(_start(prepare))
+            _give(pool[-1], job)
+        while any(worker.job is not None for worker in pool):
+            yield from _collect(pool, queue)
+    finally:
+        for worker in pool:
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+
+
+def _first(queue: Iterator[Any], count: int) -> Iterator[Any]:
+    for _, job in zip(range(count), queue, strict=False):
+        yield job
+
+
+def _collect(pool: list[_Worker], queue: Iterator[Any]) -> Iterator[Any]:
+    busy = {worker.pipe: worker for worker in pool if worker.job is not None}
+    for pipe in wait(list(busy)):
+        worker = busy[pipe]  # type: ignore[index]  # only connections were waited for
+        try:
+            message = worker.pipe.recv()
+        except (EOFError, OSError):
+            worker.process.join()
+            raise RunError(
+                f"a worker process ended with code {worker.process.exitcode} during {worker.job}: "
+                "give the same command again to go on; use fewer --jobs if memory ran out"
+            ) from None
+        if isinstance(message, _Failed):
+            raise message.error
+        if isinstance(message, Done):
+            _give(worker, next(queue, None))
+        yield message
+
+
+def _give(worker: _Worker, job: Any) -> None:
+    worker.job = job
+    if job is not None:
+        worker.pipe.send(job)
+
+
+def _start(prepare: Callable[[], Work]) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(prepare, theirs), daemon=True)
+    with _interrupts_held():
+        process.start()
+    theirs.close()  # so that the end of the worker is the end of the pipe
+    return _Worker(process, ours)
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Block Ctrl-C, and let a child inherit that: the parent alone answers it."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _serve(prepare: Callable[[], Work], pipe: Connection) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    job: Any = None
+    try:
+        work = prepare()
+        while True:
+            job = pipe.recv()
+            pipe.send(Done(job, work(job, pipe.send)))
+    except (EOFError, BrokenPipeError):
+        return
+    except Exception as error:  # noqa: BLE001  (it is raised again in the parent)
+        pipe.send(_Failed(error))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
