@@ -122,6 +122,7 @@ def run(study: Study, options: Options, tell: Tell) -> Outcome:
     missing, redone = _missing(study, budget, folder)
     tracker = _Tracker(folder, len(study.trials(budget)), missing, budget.steps, tell)
     if missing:
+        tracker.announce()
         settings = Settings(str(device), options.checkpoint_seconds)
         prepare = partial(_prepare, study.name, options, budget, settings)
         _train(prepare, missing, min(jobs, len(missing)), tracker)
@@ -135,9 +136,7 @@ def _budget(study: Study, options: Options) -> Budget:
     for value, name in ((options.seeds, "--seeds"), (options.steps, "--steps")):
         if value is not None:
             _at_least_one(value, name)
-    return replace(
-        budget, seeds=options.seeds or budget.seeds, steps=options.steps or budget.steps
-    )
+    return replace(budget, seeds=options.seeds or budget.seeds, steps=options.steps or budget.steps)
 
 
 def _at_least_one(value: int, name: str) -> None:
@@ -162,6 +161,7 @@ def _config(study: Study, task: Task, budget: Budget, options: Options) -> Json:
     return {
         "study": study.name,
         "task": task.name,
+        "description": task.describe(),
         "data": task.digest(),
         "quick": options.quick,
         "device": options.device,
@@ -203,9 +203,7 @@ def _compare(folder: RunFolder, existing: Json, config: Json) -> None:
             )
 
 
-def _missing(
-    study: Study, budget: Budget, folder: RunFolder
-) -> tuple[list[Trial], list[Damage]]:
+def _missing(study: Study, budget: Budget, folder: RunFolder) -> tuple[list[Trial], list[Damage]]:
     steps = schedule.evaluation_steps(budget.steps)
     missing, damaged = [], []
     for trial in study.trials(budget):
@@ -240,6 +238,10 @@ class _Tracker:
         else:
             name, step = event
             self._at[name] = step
+        self.announce()
+
+    def announce(self) -> None:
+        """Say how far the run is."""
         done = self._resumed + sum(self._at.values())
         self._tell(Progress(done, self._trials * self._steps, self._ended, self._trials))
 

@@ -14,7 +14,7 @@ class Verdict:
         claim: Its number, such as ``C1``.
         statement: What the literature says.
         outcome: What the rule gave.
-        effect: The effect size with its interval, in words.
+        effect: What was measured, and its sizes with their intervals, one a line.
         rule: The rule, in words.
         reading: What it means, for someone who does not read code.
     """
@@ -22,7 +22,7 @@ class Verdict:
     claim: str
     statement: str
     outcome: Outcome
-    effect: str
+    effect: tuple[str, ...]
     rule: str
     reading: str
 

@@ -1,4 +1,4 @@
-"""The IDX format of the MNIST family: read strictly, so that a damaged file is named, not trained on."""
+"""The IDX format of the MNIST family, read strictly: a damaged file is named, not trained on."""
 
 import gzip
 import math

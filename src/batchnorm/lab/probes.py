@@ -15,7 +15,9 @@ from .models import last_nonlinearity
 class Probe(Protocol):
     """Something that looks at the network while it is evaluated on the test set."""
 
-    fields: tuple[str, ...]
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of what is measured."""
 
     def watching(self, model: nn.Module) -> AbstractContextManager[None]:
         """Return a context in which one forward pass is observed."""
@@ -63,7 +65,8 @@ class UnitInput:
 
     def measure(self) -> dict[str, float | None]:
         """Return the percentiles of unit 0 and the drift of the layer."""
-        low, medians, high = np.percentile(self._seen, (15, 50, 85), axis=0).astype(np.float64)
+        seen = np.zeros((1, 1)) if self._seen is None else self._seen
+        low, medians, high = np.percentile(seen, (15, 50, 85), axis=0).astype(np.float64)
         drift = None if self._medians is None else _drift(self._medians, medians, high - low)
         self._medians = medians
         return {

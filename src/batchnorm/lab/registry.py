@@ -1,8 +1,8 @@
 """The studies that exist, by name."""
 
 from ..errors import OptionError
-from .study import Study
 from .studies.convergence import CONVERGENCE
+from .study import Study
 
 STUDIES: dict[str, Study] = {study.name: study for study in (CONVERGENCE,)}
 
@@ -15,5 +15,7 @@ def get(name: str) -> Study:
     """
     if name not in STUDIES:
         known = ", ".join(STUDIES)
-        raise OptionError(f"needed a study out of {known}, got {name!r}: see `batchnorm study list`")
+        raise OptionError(
+            f"needed a study out of {known}, got {name!r}: see `batchnorm study list`"
+        )
     return STUDIES[name]

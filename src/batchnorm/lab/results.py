@@ -127,9 +127,7 @@ def load(path: Path) -> Results:
             f"{path} has no whole trial to report: give the command of the run again to go on"
         )
     seconds = _seconds(path / "timings.jsonl", damage)
-    return Results(
-        study, budget, config, environment, ended, unfinished, tuple(damage), seconds
-    )
+    return Results(study, budget, config, environment, ended, unfinished, tuple(damage), seconds)
 
 
 def _understand(config: Json, path: Path) -> tuple[Study, Budget]:

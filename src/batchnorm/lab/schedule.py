@@ -1,4 +1,4 @@
-"""What happens at which step: pure functions, so that a resumed trial goes on exactly as it would."""
+"""What happens at which step: pure functions, so that a resumed trial goes on as it would have."""
 
 import numpy as np
 from numpy.typing import NDArray

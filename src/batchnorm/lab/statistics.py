@@ -65,9 +65,11 @@ class Ratio:
         return f"{_bounded(self.least, self.most)} (95 % interval {_span(self.low, self.high)})"
 
     @property
-    def short(self) -> str:
-        """The ratio without its interval."""
-        return _bounded(self.least, self.most)
+    def brief(self) -> str:
+        """The ratio and its interval in the few signs that a table has room for."""
+        middle = _bounded(self.least, self.most).replace("more than", ">").replace("less than", "<")
+        top = "∞" if math.isinf(self.high) else _digits(self.high)
+        return f"{middle} [{_digits(self.low)}, {top}]"
 
 
 def median(values: ArrayLike) -> Median:
@@ -135,10 +137,11 @@ def _bounds(above: Values, below: Values, limit: float) -> tuple[Values, Values]
 
 
 def _interval(values: Values) -> tuple[float, float]:
-    """Return the central 95 %, by order statistics: between infinities there is nothing to average."""
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(values, (tail, 1 - tail), method="inverted_cdf")
-    return float(low), float(high)
+    """Return the central 95 % by order statistics: infinities cannot be averaged."""
+    ordered = np.sort(values)
+    last = len(ordered) - 1
+    below = math.floor(last * (1 - CONFIDENCE) / 2)
+    return float(ordered[below]), float(ordered[last - below])
 
 
 def _bounded(least: float, most: float) -> str:

@@ -1,6 +1,7 @@
 """The built-in tasks: which data a network is trained and tested on, as tensors."""
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,9 +185,11 @@ def _download(openml: str) -> tuple[_Part, _Part]:
     except ImportError as error:
         raise _sklearn_missing(error) from error
     try:
-        pixels, labels = fetch_openml(
-            openml, version=1, return_X_y=True, as_frame=False, parser="liac-arff"
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of each retry; the failure itself is told below
+            pixels, labels = fetch_openml(
+                openml, version=1, return_X_y=True, as_frame=False, parser="liac-arff"
+            )
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(

@@ -10,7 +10,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from . import schedule
-from .probes import Probe
 from .records import Damage, Record
 from .store import TrialFiles
 from .study import Budget, Study, Trial
@@ -51,7 +50,7 @@ class TrialRun:
         model = study.arm(trial.arm).network(task, trial.scale, generator)
         self._model: nn.Module = model.to(task.train_x.device)
         self._parameters = list(self._model.parameters())
-        self._probe: Probe = study.probe()
+        self._probe = study.probe()
         self._task, self._budget, self._trial, self._files = task, budget, trial, files
         self._schedule = schedule.evaluation_steps(budget.steps)
         self._epoch = -1

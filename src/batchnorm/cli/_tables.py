@@ -1,0 +1,36 @@
+"""What the commands print."""
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from ..lab import Study
+from ..lab.findings import Findings
+
+_COLOURS = {"reproduced": "green", "mixed": "yellow", "not reproduced": "red"}
+
+
+def say(text: str) -> None:
+    """Print a line as it is, without wrapping a path."""
+    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def studies_table(studies: Iterable[Study]) -> None:
+    """Print the studies."""
+    table = Table("Study", "Question", "Claims")
+    for study in studies:
+        table.add_row(study.name, study.question, ", ".join(study.claims))
+    Console().print(table)
+
+
+def verdicts_table(findings: Findings) -> None:
+    """Print the headline and the verdicts."""
+    table = Table("Claim", "Verdict", "Measured", show_lines=True)
+    for verdict in findings.verdicts:
+        colour = _COLOURS[verdict.outcome]
+        table.add_row(
+            verdict.claim, f"[{colour}]{verdict.outcome}[/{colour}]", "\n".join(verdict.effect)
+        )
+    say(findings.headline)
+    Console().print(table)

@@ -1,0 +1,117 @@
+"""Build the page: findings first, words and drawing after."""
+
+import json
+import math
+from datetime import UTC, datetime
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...errors import MissingExtraError, RunError
+from ..findings import Table
+from ..results import Results
+from ..store import write_atomically
+from . import figures, palette
+
+
+def require() -> None:
+    """Check that the packages of a report are there, before any time is spent on training.
+
+    Raises:
+        MissingExtraError: One is missing.
+    """
+    try:
+        import jinja2  # noqa: F401
+        import plotly  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(
+            f"a report needs the package {error.name}, which is not installed: "
+            "pip install 'batchnorm[lab]'"
+        ) from error
+
+
+def build(results: Results, path: Path) -> Path:
+    """Write the report of a run.
+
+    Args:
+        results: The run.
+        path: The HTML file; it is replaced whole.
+
+    Returns:
+        ``path``.
+
+    Raises:
+        MissingExtraError: A package is missing.
+        RunError: The file cannot be written.
+    """
+    page = render(results)
+    try:
+        write_atomically(path, page.encode())
+    except OSError as error:
+        raise RunError(
+            f"the report {path} cannot be written ({error.strerror}): check the folder"
+        ) from error
+    return path
+
+
+def render(results: Results) -> str:
+    """Return the page."""
+    require()
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = environment.from_string(
+        resources.files(__package__).joinpath("template.html.j2").read_text()
+    )
+    findings = results.study.findings(results)
+    arms = [arm.name for arm in results.study.arms]
+    sections = [_section(number, figure, arms) for number, figure in enumerate(findings.figures)]
+    plots = {plot["id"]: plot["figure"] for section in sections for plot in section["plots"]}
+    target = results.budget.headline_target
+    return template.render(
+        findings=findings,
+        task_words=results.config["description"],
+        target=f"{target:.0%}",
+        censored=[
+            trial
+            for trial in results.trials
+            if trial.diverged_at is None and math.isinf(trial.steps_to(target))
+        ],
+        study=results.study,
+        results=results,
+        sections=sections,
+        plots=_embed(plots),
+        palettes=_embed({"light": palette.LIGHT, "dark": palette.DARK}),
+        light=palette.LIGHT,
+        dark=palette.DARK,
+        plotly=_plotly(),
+        version=__version__,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _section(number: int, figure: Any, arms: list[str]) -> dict[str, Any]:
+    section = {"title": figure.title, "caption": figure.caption, "plots": [], "table": None}
+    if isinstance(figure, Table):
+        return {**section, "table": figure}
+    plots = [
+        {"id": f"plot-{number}-{part}", "figure": plot}
+        for part, plot in enumerate(figures.draw(figure, arms))
+    ]
+    return {**section, "plots": plots}
+
+
+def _embed(content: Any) -> str:
+    """Return JSON that can stand inside a script element."""
+    return json.dumps(content, allow_nan=False).replace("</", "<\\/")
+
+
+@cache
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
