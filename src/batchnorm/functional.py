@@ -125,12 +125,11 @@ def normalize(
     return y, Moments(torch.tensor(count, device=x.device), mean, var * count)
 
 
-@torch.no_grad()
 def _update(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
-    """Move a running statistic towards that of the batch: in float64, rounded once."""
+    """Move a running statistic towards that of the batch."""
     if isinstance(momentum, Tensor):
-        momentum = momentum.to(torch.float64)
-    running.copy_(torch.lerp(running.to(torch.float64), batch, momentum))
+        momentum = momentum.to(running.dtype)
+    running.lerp_(batch.to(running.dtype), momentum)
 
 
 def _check_input(
@@ -173,7 +172,7 @@ def _channel_error(x: Tensor, found: Tensor) -> ChannelError:
 
 
 def _check_eps(eps: float, training: bool) -> None:
-    if eps <= 0.0 and (training or eps < 0.0):
+    if not (eps > 0.0 or (eps == 0.0 and not training)):  # so that NaN is refused too
         raise OptionError(
             f"eps must be {'positive in training' if training else 'non-negative'}, got {eps}: "
             "the usual value is 1e-5"

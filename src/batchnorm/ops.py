@@ -6,6 +6,8 @@ derivative as a `torch.autograd.Function`: `torch.library.register_autograd` wou
 at nearly twice the cost of a call.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -26,8 +28,10 @@ _library = torch.library.Library("batchnorm", "DEF")
 _library.define(_FORWARD)
 _library.define(_BACKWARD)
 
-_forward = torch.ops.batchnorm.forward.default
-_backward = torch.ops.batchnorm.backward.default
+_PLAIN_TYPES = (Tensor, torch.nn.Parameter)
+
+_forward_op = torch.ops.batchnorm.forward.default
+_backward_op = torch.ops.batchnorm.backward.default
 
 
 def forward(
@@ -48,7 +52,22 @@ def forward(
         var: population variance, shape ``(C,)``; `None` together with `mean`.
         eps: added to the variance, inside the square root.
     """
-    return kernels.Forward(*_forward(x, weight, bias, mean, var, eps))
+    arguments = (x, weight, bias, mean, var, eps)
+    if not _plain(x):
+        return kernels.Forward(*_forward_op(*arguments))
+    if torch.is_grad_enabled() and _C._any_requires_grad(*arguments):
+        return kernels.Forward(*_Forward.apply(_compute_forward, *arguments))
+    return _compute_forward(*arguments)
+
+
+def _plain(x: Tensor) -> bool:
+    """Whether nobody watches this call, so that the dispatcher (8 µs) can be left out."""
+    return not (
+        torch.compiler.is_compiling()
+        or type(x) not in _PLAIN_TYPES
+        or _C._len_torch_dispatch_stack()
+        or _C._are_functorch_transforms_active()
+    )
 
 
 # ------------------------------------------------------------------------------- computing
@@ -96,7 +115,7 @@ class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        keyset: Any,
+        compute: Callable[..., tuple[Tensor, ...]],
         x: Tensor,
         weight: Tensor | None,
         bias: Tensor | None,
@@ -104,8 +123,7 @@ class _Forward(torch.autograd.Function):
         var: Tensor | None,
         eps: float,
     ) -> tuple[Tensor, ...]:
-        with _C._AutoDispatchBelowAutograd():
-            y, *statistics = _forward.redispatch(keyset, x, weight, bias, mean, var, eps)
+        y, *statistics = compute(x, weight, bias, mean, var, eps)
         ctx.mark_non_differentiable(*statistics)
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight, bias, statistics[0], statistics[2])
@@ -118,7 +136,13 @@ class _Forward(torch.autograd.Function):
         if dy is None:
             return (None,) * 7
         x, weight, bias, mean, invstd = ctx.saved_tensors
-        dx, dweight, dbias = _backward(dy, x, weight, mean, invstd, ctx.eps, ctx.batch_statistics)
+        arguments = (dy, x, weight, mean, invstd, ctx.eps, ctx.batch_statistics)
+        if not _plain(dy):
+            dx, dweight, dbias = _backward_op(*arguments)
+        elif torch.is_grad_enabled():
+            dx, dweight, dbias = _Backward.apply(_compute_backward, *arguments)
+        else:
+            dx, dweight, dbias = _compute_backward(*arguments)
         _, need_dx, need_dweight, need_dbias, *_ = ctx.needs_input_grad
         return (
             None,
@@ -135,7 +159,7 @@ class _Backward(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        keyset: Any,
+        compute: Callable[..., tuple[Tensor, ...]],
         dy: Tensor,
         x: Tensor,
         weight: Tensor | None,
@@ -148,10 +172,7 @@ class _Backward(torch.autograd.Function):
         ctx.save_for_backward(dy, x, weight, mean, invstd)
         ctx.eps = eps
         ctx.batch_statistics = batch_statistics
-        with _C._AutoDispatchBelowAutograd():
-            return tuple(
-                _backward.redispatch(keyset, dy, x, weight, mean, invstd, eps, batch_statistics)
-            )
+        return tuple(compute(dy, x, weight, mean, invstd, eps, batch_statistics))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -228,26 +249,27 @@ def _second(
     )
 
 
-def _autograd_forward(keyset: Any, *args: Any) -> tuple[Tensor, ...]:
-    below = keyset & _C._after_autograd_keyset
-    if torch.is_grad_enabled() and _C._any_requires_grad(*args):
-        return _Forward.apply(below, *args)
-    with _C._AutoDispatchBelowAutograd():
-        return _forward.redispatch(below, *args)
+def _autograd(
+    op: Any, function: type[torch.autograd.Function]
+) -> Callable[..., tuple[Tensor, ...]]:
+    """Return the kernel of `op` at the autograd key: record the derivative, then go below."""
+
+    def below(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        with _C._AutoDispatchBelowAutograd():
+            return op.redispatch(keyset & _C._after_autograd_keyset, *arguments)
+
+    def differentiable(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        if torch.is_grad_enabled() and _C._any_requires_grad(*arguments):
+            return function.apply(functools.partial(below, keyset), *arguments)
+        return below(keyset, *arguments)
+
+    return differentiable
 
 
-def _autograd_backward(keyset: Any, *args: Any) -> tuple[Tensor, ...]:
-    below = keyset & _C._after_autograd_keyset
-    if torch.is_grad_enabled() and _C._any_requires_grad(*args):
-        return _Backward.apply(below, *args)
-    with _C._AutoDispatchBelowAutograd():
-        return _backward.redispatch(below, *args)
-
-
-for _name, _compute, _fake, _autograd in (
-    ("forward", _compute_forward, _fake_forward, _autograd_forward),
-    ("backward", _compute_backward, _fake_backward, _autograd_backward),
+for _op, _compute, _fake, _function in (
+    (_forward_op, _compute_forward, _fake_forward, _Forward),
+    (_backward_op, _compute_backward, _fake_backward, _Backward),
 ):
-    _library.impl(_name, _compute, "CompositeExplicitAutograd")
-    _library.impl(_name, _autograd, "Autograd", with_keyset=True)
-    torch.library.register_fake(f"batchnorm::{_name}", _fake, lib=_library)
+    _library.impl(_op, _compute, "CompositeExplicitAutograd")
+    _library.impl(_op, _autograd(_op, _function), "Autograd", with_keyset=True)
+    torch.library.register_fake(_op, _fake, lib=_library)

@@ -1,0 +1,47 @@
+"""`import batchnorm` stays cheap, and the public names are those of the documentation."""
+
+import subprocess
+import sys
+
+import pytest
+
+import batchnorm
+
+OPTIONAL = (
+    "numba llvmlite triton typer rich sklearn plotly jinja2 safetensors batchnorm.lab batchnorm.cli"
+)
+
+
+def loaded_after(statement):
+    code = f"import sys; {statement}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_import_loads_no_optional_package():
+    torch_alone = loaded_after("import torch")
+    assert not set(OPTIONAL.split()) & (loaded_after("import batchnorm") - torch_alone)
+
+
+def test_the_test_above_can_fail():
+    assert "numba" in loaded_after("import batchnorm, numba")
+
+
+def test_import_compiles_and_computes_nothing():
+    code = (
+        "import torch; torch.Tensor.add = torch.empty = None\n"
+        "import batchnorm; print(batchnorm.kernels._select._load.cache_info().currsize)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "0"
+
+
+@pytest.mark.parametrize("name", ["nn", "functional", "reference", "Moments", "backend"])
+def test_public_names(name):
+    assert hasattr(batchnorm, name)
+
+
+def test_version_is_that_of_the_distribution():
+    from importlib.metadata import version
+
+    assert batchnorm.__version__ == version("batchnorm")
