@@ -1,25 +1,20 @@
 """Running a study: settle the configuration, resume what is there, train what is missing."""
 
-import os
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from .. import __version__
-from ..errors import OptionError, RunError
-from . import registry, schedule, tasks, workers
+from ..errors import OptionError
+from . import configuration, registry, schedule, tasks, workers
 from .records import Damage
-from .store import Json, RunFolder
+from .store import RunFolder
 from .study import Budget, Study, Trial
-from .tasks import Task
 from .training import FIELDS, Settings, TrialRun
 
 
@@ -85,12 +80,6 @@ class Outcome:
     redone: tuple[Damage, ...]
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
 def run(study: Study, options: Options, tell: Tell) -> Outcome:
     """Run a study, or go on with an interrupted run of it.
 
@@ -109,16 +98,16 @@ def run(study: Study, options: Options, tell: Tell) -> Outcome:
     """
     budget = _budget(study, options)
     device = _device(options.device)
-    jobs = cores() if options.jobs is None else options.jobs
+    jobs = configuration.cores() if options.jobs is None else options.jobs
     _at_least_one(jobs, "--jobs")
     folder = RunFolder(options.out)
     existing = folder.read_json("config.json")
     task = tasks.load(options.task, options.data_dir)
-    config = _config(study, task, budget, options)
+    config = configuration.of(study, task, budget, quick=options.quick, device=options.device)
     if existing is None:
-        _claim(folder, config)
+        configuration.claim(folder, config)
     else:
-        _compare(folder, existing, config)
+        configuration.compare(folder, existing, config)
     missing, redone = _missing(study, budget, folder)
     tracker = _Tracker(folder, len(study.trials(budget)), missing, budget.steps, tell)
     if missing:
@@ -155,52 +144,6 @@ def _device(name: str) -> torch.device:
             "leave it out to use the CPU"
         ) from error
     return device
-
-
-def _config(study: Study, task: Task, budget: Budget, options: Options) -> Json:
-    return {
-        "study": study.name,
-        "task": task.name,
-        "description": task.describe(),
-        "data": task.digest(),
-        "quick": options.quick,
-        "device": options.device,
-        **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(budget).items()},
-        "made_with": {"batchnorm": __version__, "torch": str(torch.__version__)},
-    }
-
-
-def _claim(folder: RunFolder, config: Json) -> None:
-    if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
-        raise RunError(
-            f"{folder.path} exists and is not a run folder (it has no config.json): "
-            "give --out a new or empty folder"
-        )
-    folder.create()
-    folder.write_json("environment.json", environment())
-    folder.write_json("config.json", config)
-
-
-def environment() -> Json:
-    """Return what a reader needs to know about the machine."""
-    return {
-        "batchnorm": __version__,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": cores(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _compare(folder: RunFolder, existing: Json, config: Json) -> None:
-    for key in sorted(existing.keys() | config.keys()):
-        if existing.get(key) != config.get(key):
-            raise RunError(
-                f"{folder.path} holds a run with {key} = {existing.get(key)}, this command has "
-                f"{key} = {config.get(key)}: give the same settings to resume it, or another --out"
-            )
 
 
 def _missing(study: Study, budget: Budget, folder: RunFolder) -> tuple[list[Trial], list[Damage]]:

@@ -66,8 +66,9 @@ class UnitInput:
     def measure(self) -> dict[str, float | None]:
         """Return the percentiles of unit 0 and the drift of the layer."""
         seen = np.zeros((1, 1)) if self._seen is None else self._seen
-        low, medians, high = np.percentile(seen, (15, 50, 85), axis=0).astype(np.float64)
-        drift = None if self._medians is None else _drift(self._medians, medians, high - low)
+        with np.errstate(all="ignore"):  # an exploding network has infinite inputs; see _finite
+            low, medians, high = np.percentile(seen, (15, 50, 85), axis=0).astype(np.float64)
+            drift = None if self._medians is None else _drift(self._medians, medians, high - low)
         self._medians = medians
         return {
             "p15": _finite(low[0]),

@@ -133,17 +133,18 @@ def _notes(results: Results) -> tuple[str, ...]:
     notes = [
         comparison.RULE,
         (
-            "The best setting is picked on the same seeds as are then reported. That flatters every "
-            "arm, and in the same way; the table of equal settings has no such choice in it."
+            "The best setting is picked on the same seeds as are then reported. That flatters "
+            "every arm, and in the same way; the table of equal settings has no such choice."
         ),
         (
-            "Intervals are 95 % percentile-bootstrap intervals over the seeds, which share initial "
-            f"weights and data order between arms. With {results.budget.seeds} seeds they are rough."
+            "Intervals are 95 % percentile-bootstrap intervals over the seeds; the arms share "
+            "initial weights and data order. "
+            f"With {results.budget.seeds} seeds the intervals are rough."
         ),
         "The steps to an accuracy are counted at the evaluations, which lie 5 steps or 5 % apart.",
         (
-            "A trial that did not reach a target within its steps is censored: it stays in the median "
-            "as 'more than' its steps, and a ratio with a censored median is a bound."
+            "A trial that did not reach a target within its steps is censored: it stays in the "
+            "median as 'more than' its steps, and a ratio with a censored median is a bound."
         ),
     ]
     for arm in results.study.arms:

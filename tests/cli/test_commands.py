@@ -1,0 +1,145 @@
+import json
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import batchnorm
+from batchnorm.cli import run
+
+SMALL = ("--quick", "--seeds", "1", "--steps", "5", "--jobs", "1")
+
+
+def refused(capsys, *arguments):
+    assert run(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1, captured.err
+    assert captured.err.startswith("batchnorm: ")
+    return captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nothing",), "No such command 'nothing'"),
+        (("--nothing",), "No such option"),
+        (("study", "run"), "Missing argument"),
+        (("study", "run", "nothing"), "needed a study out of convergence"),
+        (("study", "run", "convergence", "--task", "cifar"), "a task out of digits"),
+        (("study", "run", "convergence", "--seeds", "many"), "--seeds"),
+        (("study", "run", "convergence", "--seeds", "0"), "at least 1, got 0"),
+        (("study", "run", "convergence", "--steps", "-3"), "at least 1, got -3"),
+        (("study", "run", "convergence", "--jobs", "0"), "at least 1, got 0"),
+        (("study", "run", "convergence", "--device", "abacus"), "--device needs a device"),
+        (
+            ("study", "run", "convergence", "--task", "mnist", "--data-dir", "/none"),
+            "found neither",
+        ),
+        (("report", "/none"), "is not a run folder"),
+        (("report",), "Missing argument"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(capsys, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(capsys, *arguments)
+    assert not list(tmp_path.iterdir()), "nothing half-written may be left"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"study": "convergence"}', '{"study": "x"}'])
+def test_a_damaged_configuration_is_one_line(capsys, tmp_path, content):
+    (tmp_path / "config.json").write_text(content)
+    refused(capsys, "report", str(tmp_path))
+
+
+def test_a_report_without_plotly_says_what_to_install(capsys, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "plotly", None)
+    message = refused(capsys, "study", "run", "convergence", *SMALL, "--out", str(tmp_path / "r"))
+    assert "pip install 'batchnorm[lab]'" in message
+    assert not (tmp_path / "r").exists()
+
+
+def test_version_list_and_help(capsys):
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out == f"batchnorm {batchnorm.__version__}\n"
+    assert run(["study", "list"]) == 0
+    assert "convergence" in capsys.readouterr().out
+    for arguments in ([], ["study"], ["study", "run"], ["report"]):
+        assert run([*arguments, "--help"]) == 0
+        assert "Usage: batchnorm" in capsys.readouterr().out
+
+
+def test_a_study_is_run_told_and_reported_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(["study", "run", "convergence", *SMALL]) == 0
+    out = tmp_path / "runs" / "convergence-digits-quick"
+    printed = capsys.readouterr().out
+    for words in ("C1", "C3", "C4", "Report: runs/convergence-digits-quick/report.html"):
+        assert words in printed
+    assert (out / "report.html").stat().st_size > 1_000_000
+    (out / "report.html").unlink()
+    assert run(["study", "run", "convergence", *SMALL]) == 0
+    assert "finished already" in capsys.readouterr().out
+    assert (out / "report.html").exists()
+    assert run(["report", str(out)]) == 0
+    other = refused(capsys, "study", "run", "convergence", *SMALL, "--steps", "6")
+    assert "steps = 5, this command has steps = 6" in other
+
+
+def test_a_report_of_a_damaged_run_says_what_is_damaged(capsys, small_run, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    victim = min((out / "trials").glob("*.jsonl"))
+    victim.write_text("rubbish\n" + victim.read_text())
+    assert run(["report", str(out)]) == 0
+    assert f"Damaged: trials/{victim.name}, line 1" in capsys.readouterr().out
+
+
+def test_ctrl_c_is_one_line_and_130(capsys, monkeypatch, tmp_path):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("batchnorm.lab.engine.TrialRun.run", interrupt)
+    assert run(["study", "run", "convergence", *SMALL, "--out", str(tmp_path / "r")]) == 130
+    assert "interrupted; give the same command again" in capsys.readouterr().err
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_the_module_is_the_command():
+    found = subprocess.run(
+        [sys.executable, "-m", "batchnorm", "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, found.stdout.split()[0]) == (0, "batchnorm")
+
+
+@pytest.mark.parametrize("package", ["typer", "rich"])
+def test_without_typer_or_rich_one_line_says_what_to_install(package):
+    found = python(
+        f"import sys; sys.modules['{package}'] = None; "
+        "from batchnorm.__main__ import main; sys.argv = ['batchnorm', 'study', 'list']; main()"
+    )
+    assert found.returncode == 2
+    assert found.stderr.count("\n") == 1
+    assert f"needs the package {package}" in found.stderr
+
+
+OPTIONAL = ["batchnorm.lab", "batchnorm.cli", "typer", "rich", "plotly", "sklearn", "jinja2"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "expected"), [("import batchnorm", []), ("import typer", ["typer"])]
+)
+def test_the_package_imports_nothing_optional(statement, expected):
+    found = python(
+        f"{statement}\nimport sys, json\n"
+        f"print(json.dumps([n for n in {OPTIONAL} if n in sys.modules]))"
+    )
+    assert set(json.loads(found.stdout)) >= set(expected)
+    assert bool(json.loads(found.stdout)) == bool(expected)

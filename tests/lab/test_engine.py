@@ -1,0 +1,91 @@
+import json
+import multiprocessing
+from itertools import pairwise
+
+import pytest
+
+from batchnorm import lab
+from batchnorm.errors import OptionError, RunError
+
+STUDY = lab.get("convergence")
+
+
+def silent(_):
+    pass
+
+
+def test_two_workers_record_what_one_process_does(tmp_path, small_run, small_options, records):
+    outcome = lab.run(STUDY, small_options(tmp_path / "two", jobs=2), silent)
+    assert outcome.trained == 48
+    assert records(tmp_path / "two") == records(small_run)
+    assert not multiprocessing.active_children()
+
+
+def test_a_finished_run_is_left_alone(small_run, small_options, records):
+    before = records(small_run)
+    assert lab.run(STUDY, small_options(small_run), silent).trained == 0
+    assert records(small_run) == before
+
+
+def test_a_different_configuration_is_named(small_run, small_options):
+    with pytest.raises(RunError, match=r"steps = 20, this command has steps = 30"):
+        lab.run(STUDY, lab.Options(small_run, quick=True, seeds=1, steps=30, jobs=1), silent)
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path, small_options):
+    (tmp_path / "thesis.txt").write_text("important")
+    with pytest.raises(RunError, match="is not a run folder"):
+        lab.run(STUDY, small_options(tmp_path), silent)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("name", ["seeds", "steps", "jobs"])
+def test_a_count_below_one_is_refused(tmp_path, name):
+    with pytest.raises(OptionError, match=f"--{name} needs a number of at least 1, got 0"):
+        lab.run(STUDY, lab.Options(tmp_path / "new", **{name: 0}), silent)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(OptionError, match="--device needs a device"):
+        lab.run(STUDY, lab.Options(tmp_path / "new", device="nonsense"), silent)
+    assert not (tmp_path / "new").exists()
+
+
+def test_damage_is_told_by_file_and_line_and_done_again(
+    tmp_path, small_run, small_options, records
+):
+    out = tmp_path / "run"
+    lab.run(STUDY, small_options(out), silent)
+    victims = sorted((out / "trials").glob("*.jsonl"))[:2]
+    lines = victims[0].read_bytes().split(b"\n")
+    lines[1] = lines[1].replace(b"1", b"2", 1)
+    victims[0].write_bytes(b"\n".join(lines))
+    victims[1].with_suffix(".safetensors").unlink()
+    found = lab.load(out)
+    assert [(d.file, d.line) for d in found.damage] == [
+        (f"trials/{victims[0].name}", 2),
+        (f"trials/{victims[1].stem}.safetensors", None),
+    ]
+    assert len(found.trials) == 47  # the record of the second is whole
+    outcome = lab.run(STUDY, small_options(out), silent)
+    assert outcome.trained == 2
+    assert outcome.redone == found.damage
+    assert records(out) == records(small_run)
+
+
+def test_progress_ends_at_the_end(tmp_path, small_options):
+    told = []
+    lab.run(STUDY, small_options(tmp_path / "run"), told.append)
+    assert (told[0].done, told[0].trials_done) == (0, 0)
+    assert told[-1].done == told[-1].total == 48 * 20
+    assert told[-1].trials_done == told[-1].trials == 48
+    assert all(a.done <= b.done for a, b in pairwise(told))
+
+
+def test_the_records_hold_no_clock(small_run):
+    config = json.loads((small_run / "config.json").read_text())
+    assert config["steps"] == 20
+    assert "jobs" not in config
+    timings = (small_run / "timings.jsonl").read_text().splitlines()
+    assert len(timings) == 48

@@ -1,0 +1,120 @@
+"""The verdict rules and choices, on made-up trials whose answer is known."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from batchnorm import lab
+from batchnorm.lab import comparison, schedule
+from batchnorm.lab.results import Results, TrialResult
+from batchnorm.lab.studies.convergence_verdicts import (
+    fewer_steps,
+    stable_distribution,
+    trainable_sigmoid,
+)
+from batchnorm.lab.study import Budget
+
+STUDY = lab.get("convergence")
+BUDGET = Budget(steps=100, seeds=5, scales=(0.1,), rates=(1.0, 3.0), targets=(0.5, 0.6, 0.7))
+
+
+def made(reach, drift=None, budget=BUDGET):
+    """Trials that reach every target at ``reach[arm]`` steps (at one rate of two), or never."""
+    trials = []
+    for trial in STUDY.trials(budget):
+        at = reach.get((trial.arm, trial.rate), reach.get(trial.arm, math.inf))
+        evaluations = tuple(
+            {
+                "step": step,
+                "test_accuracy": 0.9 if step >= at else 0.1,
+                "drift": None if step == 0 else (drift or {}).get(trial.arm, 1.0),
+                **dict.fromkeys(("p15", "p50", "p85"), 0.0),
+            }
+            for step in schedule.evaluation_steps(budget.steps)
+        )
+        trials.append(TrialResult(trial, evaluations, None))
+    config = {"task": "digits", "quick": True, "device": "cpu", "description": "made up"}
+    return Results(STUDY, budget, config, {}, tuple(trials), (), (), 1.0)
+
+
+EVEN = {"sigmoid": 40, "sigmoid-bn": 40, "relu": 40, "relu-bn": 40}
+
+
+@pytest.mark.parametrize(
+    ("steps", "outcome"),
+    [(20, "reproduced"), (40, "not reproduced"), (80, "not reproduced")],
+)
+def test_fewer_steps_follows_the_ratio(steps, outcome):
+    verdict = fewer_steps(made(EVEN | {"sigmoid-bn": steps}))
+    assert verdict.outcome == outcome
+    assert f"{40 / steps:.3g}x" in verdict.effect[1]
+
+
+def test_fewer_steps_is_mixed_when_one_target_disagrees():
+    results = made(EVEN | {"sigmoid-bn": 20})
+    beyond = replace(results, budget=replace(BUDGET, targets=(0.5, 0.6, 0.95)))
+    verdict = fewer_steps(beyond)
+    assert verdict.outcome == "mixed"
+    assert "not determined" in verdict.effect[-1]
+
+
+@pytest.mark.parametrize(
+    ("reach", "outcome"),
+    [
+        (EVEN, "not reproduced"),
+        (EVEN | {"sigmoid": math.inf}, "reproduced"),
+        (EVEN | {("sigmoid", 3.0): math.inf}, "mixed"),
+    ],
+)
+def test_trainable_sigmoid_follows_the_share_of_settings(reach, outcome):
+    assert trainable_sigmoid(made(reach)).outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("drift", "outcome"), [(0.5, "reproduced"), (1.0, "not reproduced"), (2.0, "not reproduced")]
+)
+def test_stability_follows_the_drift(drift, outcome):
+    verdict = stable_distribution(made(EVEN, {"sigmoid-bn": drift}))
+    assert verdict.outcome == outcome
+    assert f"{1 / drift:.3g}x" in verdict.effect[1]
+
+
+def test_the_best_setting_is_the_fastest_and_then_the_most_accurate():
+    results = made(EVEN | {("sigmoid", 3.0): 30})
+    assert comparison.best(results, "sigmoid", 0.6).rate == 3.0
+    never = made({})
+    better = tuple(
+        replace(t, evaluations=(*t.evaluations[:-1], {**t.evaluations[-1], "test_accuracy": 0.3}))
+        if t.trial.rate == 3.0
+        else t
+        for t in never.trials
+    )
+    assert comparison.best(replace(never, trials=better), "sigmoid", 0.6).rate == 3.0
+    assert comparison.edges(results, comparison.best(results, "sigmoid", 0.6)) == (
+        "largest learning rate",
+    )
+
+
+def test_the_headline_says_which_way_and_how_much():
+    fewer = STUDY.findings(made(EVEN | {"sigmoid-bn": 20})).headline
+    assert "reached 60% accuracy in fewer steps: 20 instead of 40" in fewer
+    assert "2x" in fewer
+    assert (
+        "in more steps: 80 instead of 40"
+        in STUDY.findings(made(EVEN | {"sigmoid-bn": 80})).headline
+    )
+    assert "no clear difference" in STUDY.findings(made(EVEN)).headline
+
+
+def test_a_run_in_which_nothing_was_reached_still_has_findings():
+    findings = STUDY.findings(made({}))
+    assert "not determined" in findings.headline
+    assert {v.claim: v.outcome for v in findings.verdicts}["C1"] == "not reproduced"
+
+
+def test_a_missing_seed_leaves_the_pairs_of_the_others():
+    results = made(EVEN | {"sigmoid-bn": 20})
+    kept = tuple(t for t in results.trials if (t.trial.arm, t.trial.seed) != ("sigmoid", 0))
+    verdict = fewer_steps(replace(results, trials=kept))
+    assert verdict.outcome == "reproduced"

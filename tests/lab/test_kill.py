@@ -1,0 +1,77 @@
+"""The real command, killed without warning in the middle."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
+COMMAND = (sys.executable, "-m", "batchnorm", "study", "run", "convergence", "--quick")
+SMALL = ("--seeds", "1", "--steps", "60", "--jobs", "2")
+
+
+def start(out):
+    return subprocess.Popen(
+        [*COMMAND, *SMALL, "--out", str(out)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def children(pid):
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.01)
+
+
+def running(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def ended(out):
+    return len(list((out / "trials").glob("*.safetensors")))
+
+
+def test_a_killed_run_goes_on_to_the_same_bytes_and_leaves_no_worker(tmp_path, records):
+    out, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(out)
+    wait_for(lambda: ended(out) >= 10)
+    workers = children(process.pid)
+    assert len(workers) >= 2
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: not any(running(worker) for worker in workers), 10)
+    assert 10 <= ended(out) < 48, "it was to be killed in the middle"
+    for folder in (out, whole):
+        again = start(folder)
+        assert again.wait(120) == 0, again.stderr.read()
+        again.communicate()
+    assert records(out) == records(whole)
+    assert ended(out) == 48
+
+
+def test_an_interrupted_run_says_so_in_one_line(tmp_path):
+    out = tmp_path / "run"
+    process = start(out)
+    wait_for(lambda: ended(out) >= 3)
+    workers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)  # what Ctrl-C does: the workers get it too
+    _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.decode().strip().splitlines()[-1].startswith("batchnorm: interrupted; give the")
+    assert "Traceback" not in errors.decode()
+    wait_for(lambda: not any(running(worker) for worker in workers), 10)

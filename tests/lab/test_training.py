@@ -1,0 +1,182 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from batchnorm import lab
+from batchnorm.lab import schedule, tasks
+from batchnorm.lab.models import mlp
+from batchnorm.lab.probes import UnitInput
+from batchnorm.lab.records import read
+from batchnorm.lab.store import TrialFiles
+from batchnorm.lab.study import Budget, Trial
+from batchnorm.lab.training import FIELDS, Settings, TrialRun
+from batchnorm.nn import BatchNorm1d
+
+STUDY, TASK = lab.get("convergence"), tasks.load("digits")
+BUDGET = Budget(steps=60, seeds=1, scales=(0.3,), rates=(1.0,), targets=(0.9,))
+TRIAL = Trial("sigmoid-bn", 0.3, 1.0, 0)
+ALL = FIELDS + UnitInput.fields
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def train(folder, trial=TRIAL, tell=lambda _: None, every=0.0):
+    run = TrialRun(STUDY, TASK, BUDGET, trial, TrialFiles(folder, trial.id))
+    return run.run(Settings(checkpoint_seconds=every), tell)
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def whole(tmp_path):
+    (tmp_path / "whole").mkdir()
+    train(tmp_path / "whole")
+    return files(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("stop", [0, 20, 55])
+def test_an_interrupted_trial_goes_on_from_its_checkpoint(tmp_path, stop):
+    seen = []
+
+    def interrupt(step):
+        if step == stop:
+            raise KeyboardInterrupt
+
+    part = tmp_path / "part"
+    part.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(part, tell=interrupt)
+    train(part, tell=seen.append)
+    assert files(part) == whole(tmp_path)
+    assert seen[0] == stop  # from the last checkpoint, not from the start
+
+
+def test_without_a_checkpoint_a_trial_starts_again(tmp_path):
+    part = tmp_path / "part"
+    part.mkdir()
+    with pytest.raises(ZeroDivisionError):
+        train(part, tell=lambda step: 1 // (20 - step), every=1e9)
+    with (part / f"{TRIAL.id}.jsonl").open("a") as file:
+        file.write('{"step":25,"tra')
+    train(part)
+    assert files(part) == whole(tmp_path)
+
+
+def test_a_damaged_checkpoint_is_told_and_done_again(tmp_path):
+    part = tmp_path / "part"
+    part.mkdir()
+    with pytest.raises(ZeroDivisionError):
+        train(part, tell=lambda step: 1 // (20 - step))
+    (part / f"{TRIAL.id}.checkpoint").write_bytes(b"rubbish")
+    assert "checkpoint" in str(train(part))
+    assert files(part) == whole(tmp_path)
+
+
+def test_a_diverged_trial_is_recorded_and_ended(tmp_path):
+    trial = Trial("relu", 1.0, 1e6, 0)
+    train(tmp_path, trial)
+    history = read(tmp_path / f"{trial.id}.jsonl", "t", schedule.evaluation_steps(60), ALL)
+    assert history.end["end"] == "diverged"
+    assert 0 < history.end["step"] <= 60
+    assert len(history.evaluations) < len(schedule.evaluation_steps(60))
+
+
+def test_one_step_is_plain_gradient_descent(tmp_path):
+    trial = Trial("sigmoid", 0.3, 0.5, 7)
+    generator = torch.Generator().manual_seed(7)
+    model = STUDY.arm("sigmoid").network(TASK, 0.3, generator)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
+    for step in range(5):
+        chosen = schedule.order(7, 0, len(TASK.train_x))[60 * step : 60 * step + 60]
+        loss = torch.nn.functional.cross_entropy(model(TASK.train_x[chosen]), TASK.train_y[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    train(tmp_path, trial)
+    record = read(tmp_path / f"{trial.id}.jsonl", "t", schedule.evaluation_steps(60), ALL)
+    with torch.no_grad():
+        logits = model(TASK.test_x)
+    expected = torch.nn.functional.cross_entropy(logits, TASK.test_y).item()
+    assert record.evaluations[1]["test_loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    first = schedule.order(1, 2, 100)
+    assert np.array_equal(first, schedule.order(1, 2, 100))
+    assert sorted(first) == list(range(100))
+    for other in (schedule.order(2, 2, 100), schedule.order(1, 3, 100), schedule.order(2, 1, 100)):
+        assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 5, 99, 3000, 50_000])
+def test_the_schedule_is_as_fine_as_it_says(steps):
+    found = schedule.evaluation_steps(steps)
+    assert (found[0], found[-1]) == (0, steps)
+    for before, after in pairwise(found):
+        assert 0 < after - before <= max(5, before / 20)
+
+
+def test_the_arms_share_their_weights_and_normalization_replaces_the_bias():
+    plain, normalized = (
+        mlp(TASK, 0.3, torch.Generator().manual_seed(0), activation=torch.nn.ReLU, normalized=n)
+        for n in (False, True)
+    )
+    ours, theirs = (
+        [m for m in model if isinstance(m, torch.nn.Linear)] for model in (plain, normalized)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one.weight, other.weight)
+    assert [layer.bias is None for layer in theirs] == [True, True, True, False]
+    assert sum(isinstance(m, BatchNorm1d) for m in normalized) == 3
+    assert isinstance(normalized[1], BatchNorm1d)
+    assert float(ours[1].weight.detach().std()) == pytest.approx(0.3, rel=0.05)
+
+
+def test_the_probe_reports_known_percentiles_and_drift():
+    probe = UnitInput()
+    model = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.Sigmoid())
+    with torch.no_grad():
+        model[0].weight[:] = torch.tensor([[1.0], [2.0]])
+        model[0].bias[:] = 0
+    x = torch.arange(101.0)[:, None]
+    with probe.watching(model):
+        model(x)
+    assert probe.measure() == {"p15": 15.0, "p50": 50.0, "p85": 85.0, "drift": None}
+    with torch.no_grad():
+        model[0].bias += 35.0
+    with probe.watching(model):
+        model(x)
+    # Unit 0 moved by half of its width of 70, unit 1 by a quarter of 140.
+    assert probe.measure() == {"p15": 50.0, "p50": 85.0, "p85": 120.0, "drift": 0.375}
+    assert not model[1]._forward_pre_hooks
+
+
+def test_dead_units_have_no_drift():
+    probe = UnitInput()
+    model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.ReLU())
+    for _ in range(2):
+        with probe.watching(model):
+            model(torch.zeros(5, 3))
+        measured = probe.measure()
+    assert measured["drift"] is None
+    assert not math.isnan(measured["p50"])
+
+
+def test_an_exploding_network_is_measured_without_a_warning():
+    probe = UnitInput()
+    model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.ReLU())
+    for factor in (1.0, math.inf):
+        with probe.watching(model):
+            model(torch.tensor([[-1.0], [2.0], [3.0]]) * factor)
+        measured = probe.measure()
+    assert measured["p85"] is None

@@ -1,0 +1,42 @@
+"""Runs and data that the tests of the lab and of the command line share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from batchnorm import lab
+
+STEPS = 20
+
+
+@pytest.fixture(scope="session")
+def small_options():
+    def make(out, **more):
+        return lab.Options(out=out, quick=True, seeds=1, steps=STEPS, **{"jobs": 1, **more})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory, small_options):
+    """A whole run of the convergence study, small: one seed, twenty steps, on digits."""
+    out = tmp_path_factory.mktemp("small") / "run"
+    lab.run(lab.get("convergence"), small_options(out), lambda _: None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def data():
+    folder = os.environ.get("BATCHNORM_DATA") or Path(__file__).parents[2] / "shared" / "data"
+    if not (Path(folder) / "mnist").is_dir():
+        pytest.skip(f"no data in {folder}: set BATCHNORM_DATA")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def records():
+    def read(run):
+        return {path.name: path.read_bytes() for path in sorted((run / "trials").iterdir())}
+
+    return read
