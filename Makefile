@@ -30,7 +30,7 @@ bench: $(READY)  ## accuracy and speed beside torch, in one run
 	$(BIN)/python benchmarks/call_cost.py
 
 docs: $(READY)  ## check that every example in the documentation runs
-	$(BIN)/python -m pytest --doctest-glob='*.md' docs README.md
+	$(BIN)/python -m pytest docs README.md
 
 clean:
 	rm -rf $(VENV) runs build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

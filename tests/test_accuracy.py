@@ -7,7 +7,13 @@ import torch
 from batchnorm import functional, reference
 from cases import lay_out
 
-SHAPES = [(16, 4, 31, 33), (100_000, 3), (4, 2, 5, 17, 13)]
+IMAGES, FEATURES, VOLUMES = (16, 4, 31, 33), (100_000, 3), (4, 2, 5, 17, 13)
+INPUTS = [
+    (shape, layout)
+    for shape in (IMAGES, FEATURES, VOLUMES)
+    for layout in ("contiguous", "transposed", "channels_last")
+    if layout != "channels_last" or len(shape) > 3
+]
 BOUND = 2e-6
 
 
@@ -22,11 +28,8 @@ def measure(function, x):
 
 
 @pytest.mark.parametrize("offset", [0.0, 1.0, 1e2, 1e4, 1e6, -1e6])
-@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "transposed"])
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize(("shape", "layout"), INPUTS, ids=str)
 def test_error_is_independent_of_offset_and_layout(shape, layout, offset):
-    if layout == "channels_last" and len(shape) < 4:
-        pytest.skip("channels_last is a layout of images and volumes")
     x = lay_out(torch.randn(shape) + offset, layout)
     output, variance = measure(functional.batch_norm, x)
     assert output <= BOUND
@@ -36,7 +39,7 @@ def test_error_is_independent_of_offset_and_layout(shape, layout, offset):
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
 def test_the_law_can_fail(layout):
     """torch's own layer breaks it, so the measurement above can see an error."""
-    x = lay_out(torch.randn(SHAPES[0]) + 1e4, layout)
+    x = lay_out(torch.randn(IMAGES) + 1e4, layout)
     output, _ = measure(torch.nn.functional.batch_norm, x)
     assert output > 100 * BOUND
 
