@@ -83,6 +83,7 @@ def test_a_study_is_run_told_and_reported_again(capsys, tmp_path, monkeypatch):
     assert "finished already" in capsys.readouterr().out
     assert (out / "report.html").exists()
     assert run(["report", str(out)]) == 0
+    assert "Report: " in capsys.readouterr().out
     other = refused(capsys, "study", "run", "convergence", *SMALL, "--steps", "6")
     assert "steps = 5, this command has steps = 6" in other
 

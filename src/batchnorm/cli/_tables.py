@@ -8,7 +8,12 @@ from rich.table import Table
 from ..lab import Study
 from ..lab.findings import Findings
 
-_COLOURS = {"reproduced": "green", "mixed": "yellow", "not reproduced": "red"}
+_COLOURS = {
+    "reproduced": "green",
+    "mixed": "yellow",
+    "not reproduced": "red",
+    "not determined": "dim",
+}
 
 
 def say(text: str) -> None:

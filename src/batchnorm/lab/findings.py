@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-Outcome = Literal["reproduced", "not reproduced", "mixed"]
+Outcome = Literal["reproduced", "not reproduced", "mixed", "not determined"]
 
 
 @dataclass(frozen=True)

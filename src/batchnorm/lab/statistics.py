@@ -52,6 +52,11 @@ class Ratio:
     high: float
 
     @property
+    def determined(self) -> bool:
+        """Whether at least one of the two medians is known."""
+        return self.least > 0 or math.isfinite(self.most)
+
+    @property
     def above_one(self) -> bool:
         """Whether the whole interval lies above 1."""
         return self.low > 1

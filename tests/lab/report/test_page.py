@@ -1,5 +1,6 @@
 """The report in a real browser: drawn, quiet, and alone."""
 
+import html
 import json
 import shutil
 
@@ -99,7 +100,7 @@ def test_the_colours_follow_the_scheme(browser, page):
 
 
 def test_the_page_says_what_it_measured_and_on_what(page, small_run):
-    text = page.read_text()
+    text = html.unescape(page.read_text())
     findings = lab.load(small_run).study.findings(lab.load(small_run))
     for verdict in findings.verdicts:
         assert verdict.rule.split(".")[0] in text

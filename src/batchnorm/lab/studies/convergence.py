@@ -28,7 +28,14 @@ _DIGITS = Budget(
 _DIGITS_FULL = replace(
     _DIGITS, steps=5_000, seeds=9, scales=(0.01, 0.03, 0.1, 0.3, 1.0), rates=(0.03, 0.1, 0.3, 1, 3)
 )
-_MNIST = replace(_DIGITS, steps=3_000, seeds=3, scales=(0.1, 0.3), rates=(0.1, 0.3, 1.0, 3.0))
+_MNIST = replace(
+    _DIGITS,
+    steps=3_000,
+    seeds=3,
+    scales=(0.1, 0.3),
+    rates=(0.3, 1.0, 3.0),
+    targets=(0.90, 0.95, 0.96),
+)
 _MNIST_FULL = replace(
     _DIGITS_FULL, steps=50_000, seeds=5, scales=(0.01, 0.1, 0.3), targets=(0.95, 0.97, 0.98)
 )
@@ -74,10 +81,15 @@ def _headline(results: Results) -> str:
     target = results.budget.headline_target
     plain, normalized = (comparison.best(results, arm, target) for arm in ("sigmoid", "sigmoid-bn"))
     found = comparison.step_ratio(results, plain, normalized, target)
-    if found is None or (found.low <= 1 <= found.high):
+    if found is None or not found.determined:
+        return (
+            f"Neither sigmoid network reached {target:.0%} accuracy within "
+            f"{results.budget.steps:,} steps, so this run cannot say which needs fewer."
+        )
+    if found.low <= 1 <= found.high:
         return (
             f"To {target:.0%} accuracy, batch normalization made no clear difference in steps for "
-            f"the sigmoid network: {found or 'the arms share no seed'}."
+            f"the sigmoid network: {found}."
         )
     steps = charts.steps_text(normalized.steps_to(target).value, results.budget.steps)
     before = charts.steps_text(plain.steps_to(target).value, results.budget.steps)
