@@ -132,7 +132,7 @@ class Findings:
 
     Args:
         headline: The main result in plain words.
-        summary: A few sentences below it.
+        summary: A sentence below it, and the lines that it introduces.
         verdicts: The claims judged.
         figures: Figures and tables, in order.
         settings: What was stated, left open and chosen.
@@ -140,7 +140,7 @@ class Findings:
     """
 
     headline: str
-    summary: str
+    summary: tuple[str, ...]
     verdicts: tuple[Verdict, ...]
     figures: tuple[Figure, ...]
     settings: tuple[Setting, ...]

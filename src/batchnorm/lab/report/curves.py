@@ -64,7 +64,7 @@ def curves(figure: Curves, arms: Sequence[str]) -> Plot:
     labels = _end_labels(figure.curves, arms)
     layout = axes.layout(
         430,
-        margin={"l": 56, "r": 106, "t": 16, "b": 48},
+        margin={"l": 56, "r": 118, "t": 16, "b": 48},
         xaxis=axes.steps_axis(last),
         yaxis=axes.axis(figure.y_title, tickformat=".0%", range=[0, 1.02]),
         shapes=shapes,

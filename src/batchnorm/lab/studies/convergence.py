@@ -100,25 +100,22 @@ def _headline(results: Results) -> str:
     )
 
 
-def _summary(results: Results) -> str:
-    sentences = []
+def _summary(results: Results) -> tuple[str, ...]:
+    lines = []
     for target in results.budget.targets:
         words = []
         for plain, normalized, name in (
             ("sigmoid", "sigmoid-bn", "sigmoid"),
             ("relu", "relu-bn", "ReLU"),
         ):
-            found = comparison.step_ratio(
-                results,
-                comparison.best(results, plain, target),
-                comparison.best(results, normalized, target),
-                target,
-            )
+            pair = (comparison.best(results, arm, target) for arm in (plain, normalized))
+            found = comparison.step_ratio(results, *pair, target)
             words.append(f"{name} {found or 'not comparable'}")
-        sentences.append(f"to {target:.0%}: {', '.join(words)}")
+        lines.append(f"To {target:.0%}: {', '.join(words)}.")
     return (
-        "How many times the steps of the normalized network the plain one needs, each at its best "
-        f"learning rate and weight scale — {'; '.join(sentences)}."
+        "Steps of the plain network over steps of the normalized one, each at its best learning "
+        "rate and weight scale:",
+        *lines,
     )
 
 
@@ -128,7 +125,7 @@ def _settings(results: Results) -> tuple[Row, ...]:
     swept = ", ".join(f"{rate:g}" for rate in budget.rates)
     scales = ", ".join(f"{scale:g}" for scale in budget.scales)
     return (
-        Row("Data", "MNIST, binary 28x28 images", f"{results.config['task']}: see the task below"),
+        Row("Data", "MNIST, binary 28x28 images", f"{results.config['task']}, as described above"),
         Row("Network", "3 hidden layers of 100 sigmoid units, 10 outputs", "the same; also ReLU"),
         Row("Batch normalization", "on every hidden layer, before the nonlinearity", "the same"),
         Row("Initial weights", "small random Gaussian; scale not stated", f"swept: {scales}"),
