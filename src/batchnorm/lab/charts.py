@@ -91,8 +91,8 @@ def grids(results: Results, target: float) -> Grids:
     """Return the median steps to a target of every arm in every setting."""
     return Grids(
         f"Every setting: median steps to {target:.0%} accuracy",
-        "The stronger the blue, the fewer the steps. Grey: not reached within the steps of a trial; below it the "
-        "median accuracy at the end, or how many trials diverged.",
+        "The stronger the blue, the fewer the steps. Grey: not reached within the steps of a "
+        "trial. Below it the median accuracy at the end, or how many trials diverged.",
         tuple(_grid(results, arm.name, arm.label, target) for arm in results.study.arms),
     )
 

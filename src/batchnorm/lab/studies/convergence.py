@@ -108,13 +108,12 @@ def _summary(results: Results) -> tuple[str, ...]:
             ("sigmoid", "sigmoid-bn", "sigmoid"),
             ("relu", "relu-bn", "ReLU"),
         ):
-            pair = (comparison.best(results, arm, target) for arm in (plain, normalized))
-            found = comparison.step_ratio(results, *pair, target)
+            above, below = (comparison.best(results, arm, target) for arm in (plain, normalized))
+            found = comparison.step_ratio(results, above, below, target)
             words.append(f"{name} {found or 'not comparable'}")
         lines.append(f"To {target:.0%}: {', '.join(words)}.")
     return (
-        "Steps of the plain network over steps of the normalized one, each at its best learning "
-        "rate and weight scale:",
+        "Steps of the plain network over the normalized one's, each at its best setting:",
         *lines,
     )
 
