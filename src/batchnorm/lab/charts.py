@@ -92,7 +92,8 @@ def grids(results: Results, target: float) -> Grids:
     return Grids(
         f"Every setting: median steps to {target:.0%} accuracy",
         "The stronger the blue, the fewer the steps. Grey: not reached within the steps of a "
-        "trial. Below it the median accuracy at the end, or how many trials diverged.",
+        "trial. Below it the median accuracy at the end, or how many trials "
+        "diverged (div.).",
         tuple(_grid(results, arm.name, arm.label, target) for arm in results.study.arms),
     )
 
@@ -125,8 +126,8 @@ def _cell(setting: Setting | None, target: float, limit: int) -> str:
     text = steps_text(setting.steps_to(target).value, limit)
     diverged = sum(t.diverged_at is not None for t in setting.trials)
     if diverged:
-        return f"{text}\n{diverged}/{len(setting.trials)} diverged"
-    return f"{text}\nend {setting.final_accuracy:.0%}"
+        return f"{text}\n{diverged}/{len(setting.trials)} div."
+    return f"{text}\n{setting.final_accuracy:.0%}"
 
 
 def equal_settings(results: Results, target: float, pairs: tuple[tuple[str, str], ...]) -> Table:
