@@ -1,6 +1,7 @@
 """Jobs for worker processes: spawned workers import them by the name of this file."""
 
 import os
+import time
 
 
 def squares():
@@ -21,5 +22,13 @@ def failing():
 def dying():
     def work(_job, _tell):
         os._exit(9)
+
+    return work
+
+
+def sleeping():
+    def work(_job, tell):
+        tell(os.getpid())
+        time.sleep(60)
 
     return work

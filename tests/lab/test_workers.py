@@ -1,3 +1,9 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 
 from batchnorm.errors import RunError
@@ -20,3 +26,25 @@ def test_an_error_of_a_job_is_raised_here():
 def test_a_killed_worker_is_told_with_what_to_do():
     with pytest.raises(RunError, match=r"ended with code 9 .*same command again"):
         list(workers.run(dying, ["x"], 1))
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
+def test_a_worker_in_the_middle_of_a_long_job_ends_with_its_parent():
+    code = (
+        "from batchnorm.lab import workers; from worker_jobs import sleeping\n"
+        "for event in workers.run(sleeping, [0], 1): print(event, flush=True)"
+    )
+    here = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+    )
+    worker = Path("/proc") / parent.stdout.readline().decode().strip()
+    assert worker.is_dir()
+    parent.kill()
+    parent.wait()  # and not communicate: the worker has the same stdout
+    parent.stdout.close()
+    end = time.monotonic() + 10
+    while worker.is_dir() and "Z" not in (worker / "stat").read_text().rsplit(") ", 1)[1][:1]:
+        assert time.monotonic() < end, "the worker outlived its parent"
+        time.sleep(0.05)
