@@ -19,7 +19,7 @@ from ..study import Arm, Budget, Study
 from .convergence_verdicts import fewer_steps, stable_distribution, trainable_sigmoid
 
 _DIGITS = Budget(
-    steps=800,
+    steps=600,
     seeds=5,
     scales=(0.1, 0.3, 1.0),
     rates=(0.1, 0.3, 1.0, 3.0),

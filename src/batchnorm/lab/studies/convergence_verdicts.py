@@ -88,8 +88,8 @@ def trainable_sigmoid(results: Results) -> Verdict:
         f"A setting trains when it ends with at least {target:.0%} accuracy. Reproduced when the "
         "normalized network trains in a larger share of the settings (interval above 0) and the "
         "plain one in none by its median; mixed when in a larger share, but the plain one trains "
-        "as well; not reproduced otherwise. The paper's evidence is a deep Inception network; "
-        "this one has three hidden layers.",
+        "as well; not reproduced otherwise. The share depends on the grid. The paper's evidence is "
+        "a deep Inception network; this one has three hidden layers.",
         reading + widened,
     )
 
