@@ -22,18 +22,18 @@ _DIGITS = Budget(
     steps=600,
     seeds=5,
     scales=(0.1, 0.3, 1.0),
-    rates=(0.1, 0.3, 1.0, 3.0),
+    rates=(0.1, 0.3, 1.0, 3.0, 10.0),
     targets=(0.90, 0.95, 0.97),
 )
 _DIGITS_FULL = replace(
-    _DIGITS, steps=5_000, seeds=9, scales=(0.01, 0.03, 0.1, 0.3, 1.0), rates=(0.03, 0.1, 0.3, 1, 3)
+    _DIGITS, steps=5_000, seeds=9, scales=(0.01, 0.03, 0.1, 0.3, 1.0), rates=(0.03, 0.1, 0.3, 1, 3, 10)
 )
 _MNIST = replace(
     _DIGITS,
-    steps=3_000,
+    steps=2_500,
     seeds=3,
     scales=(0.1, 0.3),
-    rates=(0.3, 1.0, 3.0),
+    rates=(0.3, 1.0, 3.0, 10.0),
     targets=(0.90, 0.95, 0.96),
 )
 _MNIST_FULL = replace(
