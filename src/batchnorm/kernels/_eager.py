@@ -41,13 +41,15 @@ def forward(
         count = max(_axes.count(x.shape), 1)
         mean = centred.sum(axes).div_(count)
         centred.sub_(_column(mean, x))
-        var = centred.square().sum(axes).div_(count)
+        var = (centred * centred).sum(axes).div_(count)
     invstd = var.add(eps).rsqrt_()
     scale = invstd if weight is None else invstd * weight
-    y = centred.mul_(_column(scale, x))
-    if bias is not None:
-        y.add_(_column(bias, x))
-    return Forward(y.to(x.dtype), mean, var, invstd)
+    y = torch.empty_like(x)  # the last operation rounds into it
+    if bias is None:
+        torch.mul(centred, _column(scale, x), out=y)
+    else:
+        torch.add(centred.mul_(_column(scale, x)), _column(bias, x), out=y)
+    return Forward(y, mean, var, invstd)
 
 
 def backward(
@@ -79,8 +81,9 @@ def backward(
         dx.sub_(_column(dbias / count, x))
         dx.sub_(xhat.mul_(_column(dweight / count, x)))
     scale = invstd if weight is None else invstd * weight
-    dx.mul_(_column(scale, x))
-    return Backward(dx.to(x.dtype), dweight, dbias)
+    rounded = torch.empty_like(x)
+    torch.mul(dx, _column(scale, x), out=rounded)
+    return Backward(rounded, dweight, dbias)
 
 
 def _column(per_channel: Tensor, x: Tensor) -> Tensor:
