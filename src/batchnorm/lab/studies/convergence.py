@@ -26,7 +26,11 @@ _DIGITS = Budget(
     targets=(0.90, 0.95, 0.97),
 )
 _DIGITS_FULL = replace(
-    _DIGITS, steps=5_000, seeds=9, scales=(0.01, 0.03, 0.1, 0.3, 1.0), rates=(0.03, 0.1, 0.3, 1, 3, 10)
+    _DIGITS,
+    steps=5_000,
+    seeds=9,
+    scales=(0.01, 0.03, 0.1, 0.3, 1.0),
+    rates=(0.03, 0.1, 0.3, 1, 3, 10),
 )
 _MNIST = replace(
     _DIGITS,
