@@ -1,6 +1,7 @@
 """Runs and data that the tests of the lab and of the command line share."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from batchnorm import lab
 
 STEPS = 20
+
+_STUDY = lab.get("convergence")
+TRIALS = len(_STUDY.trials(replace(_STUDY.budget("digits", quick=True), seeds=1)))
 
 
 @pytest.fixture(scope="session")

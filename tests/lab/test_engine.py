@@ -3,6 +3,7 @@ import multiprocessing
 from itertools import pairwise
 
 import pytest
+from lab_runs import STEPS, TRIALS
 
 from batchnorm import lab
 from batchnorm.errors import OptionError, RunError
@@ -16,7 +17,7 @@ def silent(_):
 
 def test_two_workers_record_what_one_process_does(tmp_path, small_run, small_options, records):
     outcome = lab.run(STUDY, small_options(tmp_path / "two", jobs=2), silent)
-    assert outcome.trained == 48
+    assert outcome.trained == TRIALS
     assert records(tmp_path / "two") == records(small_run)
     assert not multiprocessing.active_children()
 
@@ -67,7 +68,7 @@ def test_damage_is_told_by_file_and_line_and_done_again(
         (f"trials/{victims[0].name}", 2),
         (f"trials/{victims[1].stem}.safetensors", None),
     ]
-    assert len(found.trials) == 47  # the record of the second is whole
+    assert len(found.trials) == TRIALS - 1  # the record of the second is whole
     outcome = lab.run(STUDY, small_options(out), silent)
     assert outcome.trained == 2
     assert outcome.redone == found.damage
@@ -78,8 +79,8 @@ def test_progress_ends_at_the_end(tmp_path, small_options):
     told = []
     lab.run(STUDY, small_options(tmp_path / "run"), told.append)
     assert (told[0].done, told[0].trials_done) == (0, 0)
-    assert told[-1].done == told[-1].total == 48 * 20
-    assert told[-1].trials_done == told[-1].trials == 48
+    assert told[-1].done == told[-1].total == TRIALS * STEPS
+    assert told[-1].trials_done == told[-1].trials == TRIALS
     assert all(a.done <= b.done for a, b in pairwise(told))
 
 
@@ -88,4 +89,4 @@ def test_the_records_hold_no_clock(small_run):
     assert config["steps"] == 20
     assert "jobs" not in config
     timings = (small_run / "timings.jsonl").read_text().splitlines()
-    assert len(timings) == 48
+    assert len(timings) == TRIALS

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from lab_runs import TRIALS
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
 COMMAND = (sys.executable, "-m", "batchnorm", "study", "run", "convergence", "--quick")
@@ -55,13 +56,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_leaves_no_worker(tmp_path, r
     process.send_signal(signal.SIGKILL)
     process.communicate()
     wait_for(lambda: not any(running(worker) for worker in workers), 10)
-    assert 10 <= ended(out) < 48, "it was to be killed in the middle"
+    assert 10 <= ended(out) < TRIALS, "it was to be killed in the middle"
     for folder in (out, whole):
         again = start(folder)
         assert again.wait(120) == 0, again.stderr.read()
         again.communicate()
     assert records(out) == records(whole)
-    assert ended(out) == 48
+    assert ended(out) == TRIALS
 
 
 def test_an_interrupted_run_says_so_in_one_line(tmp_path):
