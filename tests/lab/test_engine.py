@@ -3,10 +3,10 @@ import multiprocessing
 from itertools import pairwise
 
 import pytest
-from lab_runs import STEPS, TRIALS
 
 from batchnorm import lab
 from batchnorm.errors import OptionError, RunError
+from lab_runs import STEPS, TRIALS
 
 STUDY = lab.get("convergence")
 

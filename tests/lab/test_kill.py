@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from lab_runs import TRIALS
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
