@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from batchnorm import ops
-from cases import EXACT, NOT_EMPTY
+from cases import EXACT, NOT_EMPTY, Case
 
 
 def arguments(case, *, population, requires_grad):
@@ -28,9 +28,18 @@ def test_opcheck(case, population):
 @pytest.mark.parametrize("batch_statistics", [False, True])
 def test_opcheck_backward(case, batch_statistics):
     x, weight, bias, *_ = arguments(case, population=False, requires_grad=False)
-    _, mean, _, invstd = ops.forward(x, weight, bias, None, None, case.eps)
-    args = (case.dy(), x, weight, mean, invstd, case.eps, batch_statistics)
+    _, mean, _, invstd, _ = ops.forward(x, weight, bias, None, None, case.eps)
+    args = (case.dy(), x, weight, bias, None, mean, invstd, None, case.eps, batch_statistics)
     torch.library.opcheck(torch.ops.batchnorm.backward.default, args)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "silu"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_opcheck_fused(activation, layout):
+    case = Case((3, 4, 5, 6), layout=layout)
+    args = arguments(case, population=False, requires_grad=True)
+    residual = case.x(seed=3).requires_grad_()
+    torch.library.opcheck(torch.ops.batchnorm.forward.default, (*args, residual, activation, 0.2))
 
 
 def plain(x, weight, bias, mean, var, eps):
@@ -73,7 +82,7 @@ def test_statistics_carry_no_gradient():
     x = torch.randn(4, 3, requires_grad=True)
     out = ops.forward(x, None, None, None, None, 1e-5)
     assert out.y.requires_grad
-    assert not any(statistic.requires_grad for statistic in out[1:])
+    assert not any(statistic.requires_grad for statistic in out[1:4])
 
 
 @pytest.mark.parametrize("wanted", ["x", "weight", "bias"])

@@ -21,6 +21,10 @@ class DTypeError(BatchNormError, TypeError, RuntimeError):
     """Tensors have dtypes that do not go together."""
 
 
+class DeviceError(BatchNormError, RuntimeError):
+    """Tensors are on different devices."""
+
+
 class OptionError(BatchNormError, ValueError):
     """An option has a value outside its range."""
 

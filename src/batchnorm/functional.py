@@ -5,10 +5,19 @@ from torch import Tensor
 
 from batchnorm import _axes, ops
 from batchnorm._moments import Moments
-from batchnorm.errors import ChannelError, CountError, DTypeError, OptionError, ShapeError
+from batchnorm.errors import (
+    ChannelError,
+    CountError,
+    DeviceError,
+    DTypeError,
+    OptionError,
+    ShapeError,
+)
+from batchnorm.kernels import PLAIN, Epilogue
 
 _REDUCED_PRECISION = (torch.float16, torch.bfloat16)
 _FULL_PRECISION = (torch.float32, torch.float64)
+_ACTIVATIONS = ("relu", "leaky_relu", "silu")
 
 
 def batch_norm(
@@ -20,14 +29,19 @@ def batch_norm(
     training: bool = False,
     momentum: float | Tensor = 0.1,
     eps: float = 1e-5,
+    *,
+    residual: Tensor | None = None,
+    activation: str | None = None,
+    negative_slope: float = 0.01,
 ) -> Tensor:
     r"""Normalize every channel; in training, also update the running statistics.
 
-    The signature of `torch.nn.functional.batch_norm`.
+    The signature of `torch.nn.functional.batch_norm`, and what often follows it done in the same
+    pass over memory.
 
     .. math::
 
-        y = \frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}\, w + b
+        y = f\left(\frac{x - \mu}{\sqrt{\sigma^2 + \epsilon}}\, w + b + r\right)
 
     Args:
         x: input, shape ``(N, C, *)``, float64, float32, bfloat16 or float16.
@@ -39,17 +53,21 @@ def batch_norm(
             given); otherwise with the running ones.
         momentum: weight of the new batch in the running statistics, a number or a tensor of one.
         eps: added to the variance, inside the square root.
+        residual: r, added before the activation, shape and dtype of `x`; `None` is 0.
+        activation: f, one of ``relu``, ``leaky_relu`` and ``silu``; `None` is the identity.
+        negative_slope: slope of ``leaky_relu`` below zero, positive.
 
     Returns:
         Output, with the shape, dtype and memory format of `x`.
 
     Raises:
-        ShapeError: `x` has fewer than two dimensions.
+        ShapeError: `x` has fewer than two dimensions, or `residual` another shape.
         ChannelError: a per-channel tensor does not have one value per channel.
         CountError: in training, there is one value per channel only.
-        DTypeError: `x` is not floating, or `weight` or `bias` does not go with it.
-        OptionError: `eps` is negative, or zero in training; or evaluation without both running
-            statistics.
+        DTypeError: `x` is not floating, or another tensor's dtype does not go with it.
+        DeviceError: the tensors are on different devices.
+        OptionError: `eps` is negative, or zero in training; evaluation without both running
+            statistics; or an unknown activation.
 
     Note:
         The output is normalized with the biased variance; the running variance gets the unbiased
@@ -70,21 +88,21 @@ def batch_norm(
     """
     _check_input(x, weight, bias, running_mean, running_var)
     _check_eps(eps, training)
+    epilogue = PLAIN if activation is None else _epilogue(activation, negative_slope)
+    if residual is not None:
+        _check_residual(x, residual)
     if not training:
         if running_mean is None or running_var is None:
             raise OptionError(
                 "evaluation needs running_mean and running_var, got None: "
                 "give both, or normalize with the batch (training=True)"
             )
-        return ops.forward(x, weight, bias, running_mean, running_var, eps).y
+        return ops.forward(x, weight, bias, running_mean, running_var, eps, residual, epilogue).y
     count = _check_count(x)
-    y, mean, var, _ = ops.forward(x, weight, bias, None, None, eps)
-    if count:
-        if running_mean is not None:
-            _update(running_mean, mean, momentum)
-        if running_var is not None:
-            _update(running_var, var * (count / (count - 1)), momentum)
-    return y
+    out = ops.forward(x, weight, bias, None, None, eps, residual, epilogue)
+    if count and (running_mean is not None or running_var is not None):
+        ops.update_(running_mean, running_var, out.mean, out.var, count, momentum)
+    return out.y
 
 
 def normalize(
@@ -121,15 +139,8 @@ def normalize(
     _check_input(x, weight, bias)
     _check_eps(eps, training=True)
     count = _check_count(x)
-    y, mean, var, _ = ops.forward(x, weight, bias, None, None, eps)
+    y, mean, var, *_ = ops.forward(x, weight, bias, None, None, eps)
     return y, Moments(torch.tensor(count, device=x.device), mean, var * count)
-
-
-def _update(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
-    """Move a running statistic towards that of the batch."""
-    if isinstance(momentum, Tensor):
-        momentum = momentum.to(running.dtype)
-    running.lerp_(batch.to(running.dtype), momentum)
 
 
 def _check_input(
@@ -144,31 +155,71 @@ def _check_input(
         raise DTypeError(
             f"x needs a floating dtype of at most 64 bits, got {x.dtype}: convert it with x.float()"
         )
-    channels = x.shape[1]
     for parameter in (weight, bias):
-        if parameter is None:
-            continue
-        if parameter.dtype != x.dtype and not (
-            x.dtype in _REDUCED_PRECISION and parameter.dtype == torch.float32
-        ):
-            raise DTypeError(
-                f"weight and bias need the dtype of x (or float32 beside a float16 or bfloat16 x), "
-                f"got {parameter.dtype} beside {x.dtype}: convert the module or the input, as in "
-                f"module.to(x.dtype)"
-            )
-        if parameter.shape != (channels,):
-            raise _channel_error(x, parameter)
+        if parameter is not None:
+            if parameter.dtype != x.dtype:
+                _check_parameter_dtype(x, parameter)
+            _check_per_channel(x, parameter)
     for statistic in running:
-        if statistic is not None and statistic.shape != (channels,):
-            raise _channel_error(x, statistic)
+        if statistic is not None:
+            _check_per_channel(x, statistic)
 
 
-def _channel_error(x: Tensor, found: Tensor) -> ChannelError:
-    return ChannelError(
-        f"weight, bias, running_mean and running_var need shape ({x.shape[1]},), one value for "
-        f"each channel of x {tuple(x.shape)}, got {tuple(found.shape)}: "
-        "channels are dimension 1 of x, and num_features is their number"
+def _check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:
+    if x.dtype not in _REDUCED_PRECISION or parameter.dtype != torch.float32:
+        raise DTypeError(
+            "weight and bias need the dtype of x (or float32 beside a float16 or bfloat16 x), "
+            f"got {parameter.dtype} beside {x.dtype}: convert the module or the input, as in "
+            "module.to(x.dtype)"
+        )
+
+
+def _check_per_channel(x: Tensor, found: Tensor) -> None:
+    if found.shape != x.shape[1:2]:
+        raise ChannelError(
+            f"weight, bias, running_mean and running_var need shape ({x.shape[1]},), one value "
+            f"for each channel of x {tuple(x.shape)}, got {tuple(found.shape)}: "
+            "channels are dimension 1 of x, and num_features is their number"
+        )
+    if found.device != x.device:
+        raise _device_error(x, found)
+
+
+def _device_error(x: Tensor, found: Tensor) -> DeviceError:
+    return DeviceError(
+        f"all tensors need to be on the same device as x, {x.device}, got one on {found.device}: "
+        "move the module or the input, as in module.to(x.device)"
     )
+
+
+def _check_residual(x: Tensor, residual: Tensor) -> None:
+    if residual.shape != x.shape:
+        raise ShapeError(
+            f"residual needs the shape of x {tuple(x.shape)}, got {tuple(residual.shape)}: "
+            "expand it first, as in residual.expand_as(x)"
+        )
+    if residual.dtype != x.dtype:
+        raise DTypeError(
+            f"residual needs the dtype of x, {x.dtype}, got {residual.dtype}: "
+            "convert it, as in residual.to(x.dtype)"
+        )
+    if residual.device != x.device:
+        raise _device_error(x, residual)
+
+
+def _epilogue(activation: str, negative_slope: float) -> Epilogue:
+    if activation not in _ACTIVATIONS:
+        raise OptionError(
+            f"activation must be None or one of {', '.join(_ACTIVATIONS)}, got {activation!r}: "
+            "put any other behind the layer"
+        )
+    if activation != "leaky_relu":
+        return Epilogue(activation)
+    if not negative_slope > 0.0:
+        raise OptionError(
+            f"negative_slope must be positive, got {negative_slope}: for zero take relu"
+        )
+    return Epilogue(activation, float(negative_slope))
 
 
 def _check_eps(eps: float, training: bool) -> None:

@@ -8,20 +8,24 @@ at nearly twice the cost of a call.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, cast
 
 import torch
 from torch import _C, Tensor
 
 from batchnorm import _axes, kernels
+from batchnorm.kernels import PLAIN, Backward, Epilogue, Forward, Saved, _eager, _mask
 
 _FORWARD = (
-    "forward(Tensor x, Tensor? weight, Tensor? bias, Tensor? mean, Tensor? var, float eps)"
-    " -> (Tensor y, Tensor mean, Tensor var, Tensor invstd)"
+    "forward(Tensor x, Tensor? weight, Tensor? bias, Tensor? mean, Tensor? var, float eps,"
+    " Tensor? residual=None, str activation='identity', float alpha=0.0)"
+    " -> (Tensor y, Tensor mean, Tensor var, Tensor invstd, Tensor mask)"
 )
 _BACKWARD = (
-    "backward(Tensor dy, Tensor x, Tensor? weight, Tensor mean, Tensor invstd, float eps,"
-    " bool batch_statistics) -> (Tensor dx, Tensor dweight, Tensor dbias)"
+    "backward(Tensor dy, Tensor x, Tensor? weight, Tensor? bias, Tensor? residual, Tensor mean,"
+    " Tensor invstd, Tensor? mask, float eps, bool batch_statistics, bool has_residual=False,"
+    " str activation='identity', float alpha=0.0)"
+    " -> (Tensor dx, Tensor dweight, Tensor dbias, Tensor dresidual)"
 )
 
 _library = torch.library.Library("batchnorm", "DEF")
@@ -41,8 +45,10 @@ def forward(
     mean: Tensor | None,
     var: Tensor | None,
     eps: float,
-) -> kernels.Forward:
-    """Normalize, differentiably in `x`, `weight` and `bias`.
+    residual: Tensor | None = None,
+    epilogue: Epilogue = PLAIN,
+) -> Forward:
+    """Return ``activation(normalized + residual)``, differentiably in all but the statistics.
 
     Args:
         x: input, shape ``(N, C, *)``.
@@ -51,13 +57,37 @@ def forward(
         mean: population mean, shape ``(C,)``; `None` takes the statistics of the batch.
         var: population variance, shape ``(C,)``; `None` together with `mean`.
         eps: added to the variance, inside the square root.
+        residual: added before the activation, shape of `x`; `None` is 0.
+        epilogue: the activation.
     """
-    arguments = (x, weight, bias, mean, var, eps)
+    arguments = (x, weight, bias, mean, var, eps, residual, *epilogue)
     if not _plain(x):
-        return kernels.Forward(*_forward_op(*arguments))
+        return Forward(*_forward_op(*arguments))
     if torch.is_grad_enabled() and _C._any_requires_grad(*arguments):
-        return kernels.Forward(*_Forward.apply(_compute_forward, *arguments))
+        return Forward(*_Forward.apply(_compute_forward, *arguments))
     return _compute_forward(*arguments)
+
+
+def update_(
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    count: int,
+    momentum: float | Tensor,
+) -> None:
+    """Move the running statistics towards those of a batch, in place.
+
+    Args:
+        running_mean: shape ``(C,)``, or `None`.
+        running_var: shape ``(C,)``, or `None`; the batch enters it with its unbiased variance.
+        mean: mean of the batch, float64 ``(C,)``.
+        var: biased variance of the batch, float64 ``(C,)``.
+        count: values per channel in the batch, at least 2.
+        momentum: weight of the batch.
+    """
+    chosen = kernels.current(mean.device) if _plain(mean) else _eager
+    chosen.update_(running_mean, running_var, mean, var, count, momentum)
 
 
 def _plain(x: Tensor) -> bool:
@@ -80,28 +110,60 @@ def _compute_forward(
     mean: Tensor | None,
     var: Tensor | None,
     eps: float,
-) -> kernels.Forward:
-    return kernels.current(x.device).forward(x, weight, bias, mean, var, eps)
+    residual: Tensor | None = None,
+    activation: str = "identity",
+    alpha: float = 0.0,
+) -> Forward:
+    chosen = kernels.current(x.device)
+    epilogue = Epilogue(activation, alpha)
+    return chosen.forward(x, weight, bias, mean, var, eps, residual, epilogue)
 
 
 def _compute_backward(
     dy: Tensor,
     x: Tensor,
     weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
     mean: Tensor,
     invstd: Tensor,
+    mask: Tensor | None,
     eps: float,  # noqa: ARG001 -- needed by the second derivative, which takes the same arguments
     batch_statistics: bool,
-) -> kernels.Backward:
-    return kernels.current(x.device).backward(dy, x, weight, mean, invstd, batch_statistics)
+    has_residual: bool = False,
+    activation: str = "identity",
+    alpha: float = 0.0,
+) -> Backward:
+    saved = Saved(x, weight, bias, residual, mean, invstd, mask)
+    epilogue = Epilogue(activation, alpha)
+    return kernels.current(x.device).backward(dy, saved, batch_statistics, has_residual, epilogue)
 
 
-def _fake_forward(x: Tensor, *_: Any) -> kernels.Forward:
-    return kernels.Forward(torch.empty_like(x), *(_per_channel(x) for _ in range(3)))
+def _fake_forward(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    residual: Tensor | None = None,
+    activation: str = "identity",
+    alpha: float = 0.0,
+) -> Forward:
+    del weight, bias, mean, var, eps, alpha
+    masked = residual is not None and activation == "relu"
+    mask = x.new_empty(_mask.size(x.numel()) if masked else 0, dtype=torch.uint8)
+    return Forward(torch.empty_like(x), _per_channel(x), _per_channel(x), _per_channel(x), mask)
 
 
-def _fake_backward(_dy: Tensor, x: Tensor, *_: Any) -> kernels.Backward:
-    return kernels.Backward(torch.empty_like(x), _per_channel(x), _per_channel(x))
+def _fake_backward(dy: Tensor, x: Tensor, *rest: Any) -> Backward:
+    del dy
+    has_residual = len(rest) > _HAS_RESIDUAL and rest[_HAS_RESIDUAL]
+    dresidual = torch.empty_like(x) if has_residual else x.new_empty(0)
+    return Backward(torch.empty_like(x), _per_channel(x), _per_channel(x), dresidual)
+
+
+_HAS_RESIDUAL = 8  # position behind dy and x
 
 
 def _per_channel(x: Tensor) -> Tensor:
@@ -113,80 +175,106 @@ def _per_channel(x: Tensor) -> Tensor:
 
 class _Forward(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        compute: Callable[..., tuple[Tensor, ...]],
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        mean: Tensor | None,
-        var: Tensor | None,
-        eps: float,
-    ) -> tuple[Tensor, ...]:
-        y, *statistics = compute(x, weight, bias, mean, var, eps)
-        ctx.mark_non_differentiable(*statistics)
+    def forward(ctx: Any, compute: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
+        x, weight, bias, given, _, ctx.eps, residual, *epilogue = arguments
+        y, mean, var, invstd, mask = compute(*arguments)
+        ctx.mark_non_differentiable(mean, var, invstd)
+        if mask is not None:
+            ctx.mark_non_differentiable(mean, var, invstd, mask)
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, weight, bias, statistics[0], statistics[2])
-        ctx.eps = eps
-        ctx.batch_statistics = mean is None
-        return y, *statistics
+        ctx.batch_statistics = given is None
+        ctx.has_residual = residual is not None
+        ctx.epilogue = Epilogue(*epilogue)
+        kept = residual if ctx.epilogue.activation in _NEED_RESIDUAL else None
+        ctx.save_for_backward(x, weight, bias, kept, mean, invstd, mask)
+        return y, mean, var, invstd, mask
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
         if dy is None:
-            return (None,) * 7
-        x, weight, bias, mean, invstd = ctx.saved_tensors
-        arguments = (dy, x, weight, mean, invstd, ctx.eps, ctx.batch_statistics)
-        if not _plain(dy):
-            dx, dweight, dbias = _backward_op(*arguments)
+            return (None,) * 10
+        saved = Saved(*ctx.saved_tensors)
+        if ctx.epilogue.activation == "identity":
+            gradients = _backward(ctx, dy, saved, False, PLAIN)._replace(dresidual=dy)
         elif torch.is_grad_enabled():
-            dx, dweight, dbias = _Backward.apply(_compute_backward, *arguments)
+            gradients = _composed(ctx, dy, saved)
         else:
-            dx, dweight, dbias = _compute_backward(*arguments)
-        _, need_dx, need_dweight, need_dbias, *_ = ctx.needs_input_grad
+            gradients = _backward(ctx, dy, saved, ctx.has_residual, ctx.epilogue)
+        dx, dweight, dbias, dresidual = gradients
+        needs = ctx.needs_input_grad
         return (
             None,
-            dx if need_dx else None,
-            dweight.to(weight.dtype) if need_dweight else None,
-            dbias.to(bias.dtype) if need_dbias else None,
+            dx if needs[1] else None,
+            dweight.to(saved.weight.dtype) if needs[2] and saved.weight is not None else None,
+            dbias.to(saved.bias.dtype) if needs[3] and saved.bias is not None else None,
             None,
+            None,
+            None,
+            dresidual if needs[7] else None,
             None,
             None,
         )
 
 
+# With a residual, what the derivative of these activations is taken at is recomputed.
+_NEED_RESIDUAL = ("leaky_relu", "silu")
+
+
+def _backward(
+    ctx: Any, dy: Tensor, saved: Saved, has_residual: bool, epilogue: Epilogue
+) -> Backward:
+    arguments = (dy, *saved, ctx.eps, ctx.batch_statistics, has_residual, *epilogue)
+    if not _plain(dy):
+        return Backward(*_backward_op(*arguments))
+    if torch.is_grad_enabled():
+        return Backward(*_Backward.apply(_compute_backward, *arguments))
+    return _compute_backward(*arguments)
+
+
+def _composed(ctx: Any, dy: Tensor, saved: Saved) -> Backward:
+    """Differentiate an activated forward by parts, each differentiable as often as one likes."""
+    if ctx.has_residual and ctx.epilogue.activation == "relu":
+        # The derivative is constant in pieces, and only the mask knows which: ask it about ones.
+        probe = saved._replace(weight=None, bias=None)
+        with torch.no_grad():
+            ones = torch.ones_like(dy)
+            slope = cast("Tensor", _backward(ctx, ones, probe, True, ctx.epilogue).dresidual)
+    else:
+        slope = _eager.slope_at(_before_activation(ctx, saved), ctx.epilogue)
+    g = dy * slope
+    return _backward(ctx, g, saved, False, PLAIN)._replace(dresidual=g)
+
+
+def _before_activation(ctx: Any, saved: Saved) -> Tensor:
+    x, weight, bias, residual, mean, invstd, _ = saved
+    if ctx.batch_statistics:
+        z = forward(x, weight, bias, None, None, ctx.eps).y
+    else:
+        shape = _axes.broadcast(x.shape[1], x.ndim)
+        z = (x - mean.reshape(shape)) * invstd.reshape(shape)
+        z = z if weight is None else z * weight.reshape(shape)
+        z = (z if bias is None else z + bias.reshape(shape)).to(x.dtype)
+    return z if residual is None else z + residual
+
+
 class _Backward(torch.autograd.Function):
+    """The derivative of a forward without activation, whose own derivative is `_second`."""
+
     @staticmethod
-    def forward(
-        ctx: Any,
-        compute: Callable[..., tuple[Tensor, ...]],
-        dy: Tensor,
-        x: Tensor,
-        weight: Tensor | None,
-        mean: Tensor,
-        invstd: Tensor,
-        eps: float,
-        batch_statistics: bool,
-    ) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, compute: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
+        dy, x, weight, _, _, mean, invstd, _, ctx.eps, ctx.batch_statistics, *_ = arguments
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(dy, x, weight, mean, invstd)
-        ctx.eps = eps
-        ctx.batch_statistics = batch_statistics
-        return tuple(compute(dy, x, weight, mean, invstd, eps, batch_statistics))
+        return tuple(compute(*arguments))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         dy, x, weight, mean, invstd = ctx.saved_tensors
+        flows = ctx.batch_statistics
+        second = _second(dy, x, weight, mean, invstd, ctx.eps, flows, grads[:3])
         needs = ctx.needs_input_grad[1:4]
-        gradients = _second(dy, x, weight, mean, invstd, ctx.eps, ctx.batch_statistics, grads)
-        kept = (g if need else None for g, need in zip(gradients, needs, strict=True))
-        return (None, *kept, None, None, None, None)
-
-
-class _SecondGradients(NamedTuple):
-    dy: Tensor
-    x: Tensor
-    weight: Tensor | None
+        kept = (g if need else None for g, need in zip(second, needs, strict=True))
+        return (None, *kept, *(None,) * 10)
 
 
 def _second(
@@ -198,35 +286,26 @@ def _second(
     eps: float,
     batch_statistics: bool,
     grads: tuple[Tensor | None, ...],
-) -> _SecondGradients:
-    r"""Differentiate the backward pass; made of plain torch operations, so as often as one likes.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    r"""Differentiate the backward pass with respect to `dy`, `x` and `weight`.
 
     With P(v) = v - mean(v) - xhat mean(v xhat), which is its own adjoint, the backward pass is
-    dx = w s P(dy), dweight = sum(dy xhat), dbias = sum(dy). Derived in
+    dx = w s P(dy), dweight = sum(dy xhat), dbias = sum(dy). Made of plain torch operations, so
+    that the third derivative and all further ones follow by themselves. Derived in
     ``docs/explain/derivation.md``.
     """
     shape, axes = _axes.broadcast(x.shape[1], x.ndim), _axes.reduced(x.ndim)
-    g_dx, g_dweight, g_dbias = (
-        torch.zeros((), dtype=torch.float64, device=x.device) if grad is None else grad.double()
-        for grad in grads
-    )
+    zero = torch.zeros((), dtype=torch.float64, device=x.device)
+    g_dx, g_dweight, g_dbias = (zero if grad is None else grad.double() for grad in grads)
     g_dx = g_dx.expand(x.shape)
     g_dweight, g_dbias = (g.expand(x.shape[1]).reshape(shape) for g in (g_dweight, g_dbias))
     dy64, x64 = dy.double(), x.double()
-    w = torch.ones(shape, dtype=torch.float64, device=x.device)
-    if weight is not None:
-        w = weight.double().reshape(shape)
-    if not batch_statistics:
-        s = invstd.reshape(shape)
-        xhat = (x64 - mean.reshape(shape)) * s
-        d_dy = w * s * g_dx + g_dweight * xhat + g_dbias
-        d_x = s * g_dweight * dy64
-        d_weight = (s * g_dx * dy64).sum(axes)
-    else:
+    w = (zero + 1 if weight is None else weight.double()).expand(x.shape[1]).reshape(shape)
 
-        def average(v: Tensor) -> Tensor:
-            return v.mean(axes, keepdim=True)
+    def average(v: Tensor) -> Tensor:
+        return v.mean(axes, keepdim=True)
 
+    if batch_statistics:
         # Not the saved mean and invstd: here they have to be functions of x.
         centred = x64 - average(x64)
         s = torch.rsqrt(average(centred.square()) + eps)
@@ -237,12 +316,17 @@ def _second(
 
         p_dy = project(dy64)
         d_dy = w * s * project(g_dx) + g_dweight * xhat + g_dbias
-        d_xhat = (
-            -w * s * (dy64 * average(g_dx * xhat) + g_dx * average(dy64 * xhat)) + g_dweight * dy64
-        )
-        d_x = s * project(d_xhat) - w * s.square() * xhat * average(g_dx * p_dy)
+        cross = dy64 * average(g_dx * xhat) + g_dx * average(dy64 * xhat)
+        d_x = s * project(g_dweight * dy64 - w * s * cross)
+        d_x = d_x - w * s.square() * xhat * average(g_dx * p_dy)
         d_weight = (s * g_dx * p_dy).sum(axes)
-    return _SecondGradients(
+    else:
+        s = invstd.reshape(shape)
+        xhat = (x64 - mean.reshape(shape)) * s
+        d_dy = w * s * g_dx + g_dweight * xhat + g_dbias
+        d_x = s * g_dweight * dy64
+        d_weight = (s * g_dx * dy64).sum(axes)
+    return (
         d_dy.to(dy.dtype),
         d_x.to(x.dtype),
         None if weight is None else d_weight.to(weight.dtype),
@@ -253,6 +337,7 @@ def _autograd(
     op: Any, function: type[torch.autograd.Function]
 ) -> Callable[..., tuple[Tensor, ...]]:
     """Return the kernel of `op` at the autograd key: record the derivative, then go below."""
+    defaults = [argument.default_value for argument in op._schema.arguments]
 
     def below(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
         with _C._AutoDispatchBelowAutograd():
@@ -260,16 +345,30 @@ def _autograd(
 
     def differentiable(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
         if torch.is_grad_enabled() and _C._any_requires_grad(*arguments):
+            # The dispatcher leaves out arguments that have their default value.
+            arguments = (*arguments, *defaults[len(arguments) :])
             return function.apply(functools.partial(below, keyset), *arguments)
         return below(keyset, *arguments)
 
     return differentiable
 
 
+def _without_none(compute: Callable[..., tuple[Tensor | None, ...]]) -> Callable[..., Any]:
+    """Return a kernel for the dispatcher, which knows no optional results: empty for `None`."""
+
+    def computed(*arguments: Any) -> tuple[Tensor, ...]:
+        out = compute(*arguments)
+        empty = arguments[0].new_empty
+        last = empty(0, dtype=torch.uint8) if compute is _compute_forward else empty(0)
+        return tuple(last if result is None else result for result in out)
+
+    return computed
+
+
 for _op, _compute, _fake, _function in (
     (_forward_op, _compute_forward, _fake_forward, _Forward),
     (_backward_op, _compute_backward, _fake_backward, _Backward),
 ):
-    _library.impl(_op, _compute, "CompositeExplicitAutograd")
+    _library.impl(_op, _without_none(_compute), "CompositeExplicitAutograd")
     _library.impl(_op, _autograd(_op, _function), "Autograd", with_keyset=True)
     torch.library.register_fake(_op, _fake, lib=_library)

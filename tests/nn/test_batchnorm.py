@@ -4,7 +4,7 @@ import torch
 
 import batchnorm
 import laws
-from batchnorm import nn
+from batchnorm import kernels, nn
 from batchnorm.errors import ChannelError, CountError, DTypeError, OptionError, ShapeError
 from cases import CASES, EXACT, NOT_EMPTY
 from laws import array, assert_close
@@ -15,8 +15,10 @@ TORCH = {1: torch.nn.BatchNorm1d, 2: torch.nn.BatchNorm2d, 3: torch.nn.BatchNorm
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
-def test_law(law, case):
-    law(OURS[case.spatial], case)
+@pytest.mark.parametrize("backend", kernels.available())
+def test_law(backend, law, case):
+    with kernels.backend(backend):
+        law(OURS[case.spatial], case)
 
 
 @pytest.mark.parametrize("case", [case for case in EXACT if max(case.shape) <= 6], ids=str)

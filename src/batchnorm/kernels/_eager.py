@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from batchnorm import _axes
-from batchnorm.kernels._select import Backward, Forward
+from batchnorm.kernels import _mask
+from batchnorm.kernels._select import PLAIN, Backward, Epilogue, Forward, Saved
 
 _DENSE = 2  # dimensions of (N, C)
 
@@ -20,8 +21,10 @@ def forward(
     mean: Tensor | None,
     var: Tensor | None,
     eps: float,
+    residual: Tensor | None = None,
+    epilogue: Epilogue = PLAIN,
 ) -> Forward:
-    """Normalize.
+    """Normalize, add the residual and activate.
 
     Args:
         x: input, shape ``(N, C, *)``; if empty, its statistics are 0.
@@ -30,6 +33,8 @@ def forward(
         mean: population mean, shape ``(C,)``; `None` takes the statistics of the batch.
         var: population variance, shape ``(C,)``; `None` together with `mean`.
         eps: added to the variance, inside the square root.
+        residual: added before the activation, shape of `x`.
+        epilogue: the activation.
     """
     axes = _axes.reduced(x.ndim)
     centred = x.to(torch.float64, copy=True)
@@ -43,47 +48,116 @@ def forward(
         centred.sub_(_column(mean, x))
         var = (centred * centred).sum(axes).div_(count)
     invstd = var.add(eps).rsqrt_()
-    scale = invstd if weight is None else invstd * weight
-    y = torch.empty_like(x)  # the last operation rounds into it
-    if bias is None:
-        torch.mul(centred, _column(scale, x), out=y)
-    else:
-        torch.add(centred.mul_(_column(scale, x)), _column(bias, x), out=y)
-    return Forward(y, mean, var, invstd)
+    z = centred.mul_(_column(invstd if weight is None else invstd * weight, x))
+    if bias is not None:
+        z.add_(_column(bias, x))
+    if residual is not None:
+        z.add_(residual)
+    y = torch.empty_like(x).copy_(activate(z, epilogue))
+    masked = residual is not None and epilogue.activation == "relu"
+    # Not y > 0, so that the gradient passes where the output is NaN, as in torch.relu.
+    mask = _mask.pack((y <= 0).logical_not_()) if masked else None
+    return Forward(y, mean, var, invstd, mask)
 
 
 def backward(
     dy: Tensor,
-    x: Tensor,
-    weight: Tensor | None,
-    mean: Tensor,
-    invstd: Tensor,
+    saved: Saved,
     batch_statistics: bool,
+    has_residual: bool = False,
+    epilogue: Epilogue = PLAIN,
 ) -> Backward:
     """Differentiate `forward`.
 
     Args:
         dy: gradient of the loss with respect to the output, shape ``(N, C, *)``.
-        x: the input of `forward`.
-        weight: the scale of `forward`.
-        mean: the mean that `forward` returned.
-        invstd: the invstd that `forward` returned.
+        saved: what `forward` was given and returned.
         batch_statistics: whether `forward` took its statistics from `x`, so that the gradient
             passes through them too.
+        has_residual: whether `forward` had a residual, and its gradient is wanted apart from `dy`.
+        epilogue: the activation of `forward`.
     """
+    x, weight, mean, invstd = saved.x, saved.weight, saved.mean, saved.invstd
     axes = _axes.reduced(x.ndim)
     xhat = x.to(torch.float64, copy=True).sub_(_column(mean, x)).mul_(_column(invstd, x))
     dx = torch.empty_like(x, dtype=torch.float64).copy_(dy)
+    if epilogue.activation != "identity":
+        dx.mul_(_slope(xhat, saved, has_residual, epilogue))
+    dresidual = torch.empty_like(x).copy_(dx) if has_residual else None
     dbias = dx.sum(axes)
     dweight = (dx * xhat).sum(axes)
     if batch_statistics:
         count = max(_axes.count(x.shape), 1)
         dx.sub_(_column(dbias / count, x))
         dx.sub_(xhat.mul_(_column(dweight / count, x)))
-    scale = invstd if weight is None else invstd * weight
-    rounded = torch.empty_like(x)
-    torch.mul(dx, _column(scale, x), out=rounded)
-    return Backward(rounded, dweight, dbias)
+    dx.mul_(_column(invstd if weight is None else invstd * weight, x))
+    return Backward(torch.empty_like(x).copy_(dx), dweight, dbias, dresidual)
+
+
+def update_(
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    mean: Tensor,
+    var: Tensor,
+    count: int,
+    momentum: float | Tensor,
+) -> None:
+    """Move the running statistics towards those of a batch, in place.
+
+    Args:
+        running_mean: shape ``(C,)``, or `None`.
+        running_var: shape ``(C,)``, or `None`; the batch enters it with its unbiased variance.
+        mean: mean of the batch, float64 ``(C,)``.
+        var: biased variance of the batch, float64 ``(C,)``.
+        count: values per channel in the batch, at least 2.
+        momentum: weight of the batch.
+    """
+    if running_mean is not None:
+        _move(running_mean, mean, momentum)
+    if running_var is not None:
+        _move(running_var, var * (count / (count - 1)), momentum)
+
+
+def _move(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
+    if isinstance(momentum, Tensor):
+        momentum = momentum.to(running.dtype)
+    running.lerp_(batch.to(running.dtype), momentum)
+
+
+def activate(z: Tensor, epilogue: Epilogue) -> Tensor:
+    """Return the activation of `z`: torch's own, differentiable."""
+    match epilogue.activation:
+        case "relu":
+            return torch.relu(z)
+        case "leaky_relu":
+            return torch.nn.functional.leaky_relu(z, epilogue.alpha)
+        case "silu":
+            return torch.nn.functional.silu(z)
+    return z
+
+
+def slope_at(z: Tensor, epilogue: Epilogue) -> Tensor:
+    """Return the derivative of the activation at `z`, itself differentiable."""
+    match epilogue.activation:
+        case "relu":
+            return (z <= 0).logical_not().to(z.dtype)
+        case "leaky_relu":
+            return torch.where(z <= 0, torch.full_like(z, epilogue.alpha), torch.ones_like(z))
+        case "silu":
+            s = torch.sigmoid(z)
+            return s * (1 + z * (1 - s))
+    return torch.ones_like(z)
+
+
+def _slope(xhat: Tensor, saved: Saved, has_residual: bool, epilogue: Epilogue) -> Tensor:
+    """Return the derivative of the activation, from the mask or from what went into it."""
+    x, weight, bias, residual = saved.x, saved.weight, saved.bias, saved.residual
+    if has_residual and epilogue.activation == "relu":
+        return _mask.unpack(saved.mask, x).to(torch.float64)
+    z = xhat if weight is None else xhat * _column(weight, x)
+    if bias is not None:
+        z = z + _column(bias, x)
+    return slope_at(z if residual is None else z + residual, epilogue)
 
 
 def _column(per_channel: Tensor, x: Tensor) -> Tensor:

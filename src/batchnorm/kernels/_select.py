@@ -15,6 +15,21 @@ from batchnorm.errors import BackendError
 _log = logging.getLogger("batchnorm")
 
 
+class Epilogue(NamedTuple):
+    """What follows the normalization in the same pass: ``activation(normalized + residual)``.
+
+    Attributes:
+        activation: ``identity``, ``relu``, ``leaky_relu`` or ``silu``.
+        alpha: slope of ``leaky_relu`` below zero.
+    """
+
+    activation: str = "identity"
+    alpha: float = 0.0
+
+
+PLAIN = Epilogue()
+
+
 class Forward(NamedTuple):
     """What a forward kernel returns.
 
@@ -23,24 +38,57 @@ class Forward(NamedTuple):
         mean: mean that was subtracted, float64 ``(C,)``.
         var: biased variance that was divided by, float64 ``(C,)``.
         invstd: ``1 / sqrt(var + eps)``, float64 ``(C,)``.
+        mask: for ``relu`` with a residual, where the output is above zero (see `_mask`); otherwise
+            `None`.
     """
 
     y: Tensor
     mean: Tensor
     var: Tensor
     invstd: Tensor
+    mask: Tensor | None
 
 
 class Backward(NamedTuple):
-    """What a backward kernel returns: `dx` like the input, the sums as float64 ``(C,)``."""
+    """What a backward kernel returns.
+
+    Attributes:
+        dx: gradient of the input, like the input.
+        dweight: gradient of the scale, float64 ``(C,)``.
+        dbias: gradient of the shift, float64 ``(C,)``.
+        dresidual: gradient of the residual, like the input; `None` where there was none.
+    """
 
     dx: Tensor
     dweight: Tensor
     dbias: Tensor
+    dresidual: Tensor | None
+
+
+class Saved(NamedTuple):
+    """What a backward kernel is given of its forward.
+
+    Attributes:
+        x: the input.
+        weight: the scale, or `None`.
+        bias: the shift, or `None`.
+        residual: the residual where the derivative of the activation needs it, or `None`.
+        mean: as the forward returned it.
+        invstd: as the forward returned it.
+        mask: as the forward returned it.
+    """
+
+    x: Tensor
+    weight: Tensor | None
+    bias: Tensor | None
+    residual: Tensor | None
+    mean: Tensor
+    invstd: Tensor
+    mask: Tensor | None
 
 
 class Backend(Protocol):
-    """The functions that every backend module has."""
+    """The functions that every backend module has; `_eager` documents them."""
 
     def forward(
         self,
@@ -50,21 +98,35 @@ class Backend(Protocol):
         mean: Tensor | None,
         var: Tensor | None,
         eps: float,
+        residual: Tensor | None = None,
+        epilogue: Epilogue = PLAIN,
     ) -> Forward: ...
 
     def backward(
         self,
         dy: Tensor,
-        x: Tensor,
-        weight: Tensor | None,
-        mean: Tensor,
-        invstd: Tensor,
+        saved: Saved,
         batch_statistics: bool,
+        has_residual: bool = False,
+        epilogue: Epilogue = PLAIN,
     ) -> Backward: ...
+
+    def update_(
+        self,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        mean: Tensor,
+        var: Tensor,
+        count: int,
+        momentum: float | Tensor,
+    ) -> None: ...
 
 
 # In order of preference; a backend serves the device types that stand beside it.
-_SERVES: dict[str, frozenset[str] | None] = {"eager": None}
+_SERVES: dict[str, frozenset[str] | None] = {"cpu": frozenset({"cpu"}), "eager": None}
+
+# What loading a backend raises where a package, a library or a symbol of it is missing.
+_MISSING = (ImportError, OSError, AttributeError)
 
 _chosen: str | None = None
 
@@ -76,9 +138,17 @@ def _load(name: str) -> Backend:
 
 @functools.cache
 def _automatic(device_type: str) -> Backend:
-    name = next(name for name, served in _SERVES.items() if served is None or device_type in served)
-    _log.info("batchnorm computes on %s with the %s backend", device_type, name)
-    return _load(name)
+    for name, served in _SERVES.items():
+        if served is not None and device_type not in served:
+            continue
+        try:
+            found = _load(name)
+        except _MISSING as error:
+            _log.warning("batchnorm cannot use its %s backend here: %s", name, error)
+            continue
+        _log.info("batchnorm computes on %s with the %s backend", device_type, name)
+        return found
+    raise AssertionError("the eager backend serves every device")
 
 
 def available() -> tuple[str, ...]:
@@ -88,7 +158,14 @@ def available() -> tuple[str, ...]:
         >>> "eager" in available()
         True
     """
-    return tuple(_SERVES)
+    names = []
+    for name in _SERVES:
+        try:
+            _load(name)
+        except _MISSING:
+            continue
+        names.append(name)
+    return tuple(names)
 
 
 def current(device: torch.device) -> Backend:
@@ -98,7 +175,7 @@ def current(device: torch.device) -> Backend:
 
 @contextmanager
 def backend(name: str) -> Iterator[None]:
-    """Compute with the backend `name` inside the ``with`` block, on whatever device.
+    """Compute with the backend `name` inside the ``with`` block.
 
     Args:
         name: one of `available()`.
@@ -111,7 +188,7 @@ def backend(name: str) -> Iterator[None]:
         ...     y = torch.ops.batchnorm.forward(torch.randn(8, 3), None, None, None, None, 1e-5)[0]
     """
     global _chosen  # noqa: PLW0603 -- the choice is process-wide on purpose, as torch.backends are
-    if name not in _SERVES:
+    if name not in available():
         raise BackendError(
             f"backend must be one of {', '.join(available())}, got {name!r}: "
             "choose one that can be had here, or leave the choice to the device"

@@ -1,5 +1,7 @@
 """Batch normalization layers: they hold the state and decide; `functional` computes."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -9,37 +11,63 @@ from batchnorm.errors import ShapeError
 
 
 class _Layer(_BatchNorm):
-    """The forward that every layer shares; subclasses say which inputs they take."""
+    """The constructor and the forward that every layer shares; subclasses say what they take."""
 
     _ndims: tuple[int, ...]
 
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 -- torch's name for it
+    def __init__(
+        self,
+        *arguments: Any,
+        activation: str | None = None,
+        negative_slope: float = 0.01,
+        **options: Any,
+    ) -> None:
+        super().__init__(*arguments, **options)
+        self.activation = activation
+        self.negative_slope = negative_slope
+
+    def forward(self, input: Tensor, residual: Tensor | None = None) -> Tensor:  # noqa: A002
         """Normalize, and in training update the running statistics.
 
         Args:
             input: shape ``(N, C, *)`` with as many dimensions as the layer's name says.
+            residual: added before the activation, shape of `input`.
         """
         self._check_input_dim(input)
+        mean, var, counter = self.running_mean, self.running_var, self.num_batches_tracked
         training = self.training
-        if training and not self.track_running_stats:
+        tracked = training and self.track_running_stats
+        if training and not tracked:
             mean = var = counter = None
-        else:
-            mean, var, counter = self.running_mean, self.running_var, self.num_batches_tracked
-        if not training:
-            batch = mean is None and var is None
-            return functional.batch_norm(
-                input, mean, var, self.weight, self.bias, batch, 0.0, self.eps
-            )
         momentum: float | Tensor | None = self.momentum
         if momentum is None:
             # The cumulative average; a tensor, so that nothing waits for the device.
             momentum = 0.0 if counter is None else (counter + 1).double().reciprocal()
         y = functional.batch_norm(
-            input, mean, var, self.weight, self.bias, True, momentum, self.eps
+            input,
+            mean,
+            var,
+            self.weight,
+            self.bias,
+            training or (mean is None and var is None),
+            momentum,
+            self.eps,
+            residual=residual,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
         )
-        if counter is not None and input.numel():
+        if tracked and counter is not None and input.numel():
             counter.add_(1)
         return y
+
+    def extra_repr(self) -> str:
+        """Return torch's description, and the activation where there is one."""
+        words: str = super().extra_repr()  # type: ignore[no-untyped-call] # torch has no types here
+        if self.activation is not None:
+            words += f", activation={self.activation!r}"
+        if self.activation == "leaky_relu":
+            words += f", negative_slope={self.negative_slope}"
+        return words
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
         if input.ndim not in self._ndims:
@@ -70,6 +98,8 @@ class BatchNorm1d(_Layer, torch.nn.BatchNorm1d):
         device: where the parameters and buffers are created.
         dtype: their dtype.
         bias: with `affine`, whether there is a `bias` beside the `weight`.
+        activation: what follows in the same pass: ``relu``, ``leaky_relu``, ``silu`` or `None`.
+        negative_slope: slope of ``leaky_relu`` below zero.
 
     Raises:
         ShapeError: the input is not 2D or 3D.
@@ -88,6 +118,9 @@ class BatchNorm1d(_Layer, torch.nn.BatchNorm1d):
         torch.Size([60, 100])
         >>> layer.num_batches_tracked
         tensor(1)
+        >>> block = BatchNorm1d(100, activation="relu")
+        >>> bool(block(torch.randn(60, 100), residual=torch.randn(60, 100)).min() == 0)
+        True
     """
 
     _ndims = (2, 3)

@@ -1,0 +1,87 @@
+"""Compiles a kernel when it is first needed, and keeps it on disk."""
+
+import functools
+import hashlib
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from numba import cfunc, types
+
+from . import _planes, _rows
+
+_log = logging.getLogger("batchnorm")
+_lock = threading.RLock()
+_SIGNATURE = types.int64(types.int64, types.int64, types.CPointer(types.int64))
+_KERNELS = {
+    ("planes", "forward"): _planes.forward,
+    ("planes", "backward"): _planes.backward,
+    ("rows", "forward"): _rows.forward,
+    ("rows", "backward"): _rows.backward,
+}
+
+
+@functools.cache
+def _version() -> int:
+    """Return a number that changes with any source here: numba watches one file only."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources))
+    return int.from_bytes(digest.digest()[:4], "big")
+
+
+_addresses: dict[tuple[Any, ...], int] = {}
+
+
+def kernel(
+    layout: str, direction: str, storage: Any, activation: int, has_residual: bool, streamed: bool
+) -> int:
+    """Return the address of a kernel, compiled for this processor.
+
+    Args:
+        layout: ``planes`` or ``rows``.
+        direction: ``forward`` or ``backward``.
+        storage: how values are stored, one of `_memory`'s types.
+        activation: one of `_values`'s numbers.
+        has_residual: whether there is a residual.
+        streamed: whether the output goes past the cache.
+    """
+    key = (layout, direction, storage, activation, has_residual, streamed)
+    address = _addresses.get(key)
+    if address is None:
+        make = _KERNELS[layout, direction]
+        found = compiled(make, (storage, activation, has_residual, streamed), " ".join(key[:2]))
+        address = _addresses[key] = int(found.address)
+    return address
+
+
+_kept: dict[tuple[Any, ...], Any] = {}  # compiled code lives as long as its object
+
+
+def compiled(make: Any, options: tuple[Any, ...], name: str) -> Any:
+    """Return the compiled form of ``make(*options, version)``, from this process, disk, or anew."""
+    key = (make, *options)
+    with _lock:
+        if key not in _kept:
+            _kept[key] = _compile(make(*options, _version()), name)
+        return _kept[key]
+
+
+def _compile(function: Any, name: str) -> Any:
+    start = time.perf_counter()
+    try:
+        found = cfunc(_SIGNATURE, cache=True)(function)
+    except RuntimeError as error:
+        if "cannot cache" not in str(error):
+            raise
+        _log.warning(
+            "batchnorm cannot keep compiled kernels on disk (%s): set NUMBA_CACHE_DIR to a folder "
+            "that can be written, or they are compiled in every process",
+            error,
+        )
+        found = cfunc(_SIGNATURE)(function)
+    seconds = time.perf_counter() - start
+    if seconds > 1.0:
+        _log.info("batchnorm compiled its %s kernel in %.1f s", name, seconds)
+    return found

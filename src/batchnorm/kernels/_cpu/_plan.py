@@ -1,0 +1,143 @@
+"""How the work is cut into tasks: decided once for each shape, layout and thread count."""
+
+import functools
+import math
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import _context as at
+from . import _pool
+
+LONG = 128  # values of a plane from which on vectors fill it well
+SHORT = 64  # columns below which positions are put side by side
+ALONE = 16_384  # values below which a second thread costs more than it brings
+
+
+class Plan(NamedTuple):
+    """What to run.
+
+    Attributes:
+        layout: ``planes`` or ``rows``.
+        channels: number of channels.
+        tasks: number of tasks in each phase.
+        phases: the plan's words of the context, for each phase.
+        scratch: float64 values that the tasks hand on.
+        mask: words of 16 bits for one bit a value.
+        streamed: whether the output goes past the cache: where input and output together are larger
+            than the last-level cache, so that the output would not stay in it anyway.
+        huge: whether the output is large enough to come as fresh pages.
+    """
+
+    layout: str
+    channels: int
+    tasks: int
+    phases: tuple[bytes, ...]
+    scratch: int
+    mask: int
+    streamed: bool
+    huge: bool
+
+
+def plan(x: Tensor) -> Plan | None:
+    """Return the plan for an input, or `None` where its memory has to be put in order first."""
+    return _plan(x.shape, x.stride(), x.element_size(), torch.get_num_threads())
+
+
+@functools.lru_cache(maxsize=1024)
+def _plan(shape: tuple[int, ...], stride: tuple[int, ...], size: int, threads: int) -> Plan | None:
+    rows, channels, positions = shape[0], shape[1], math.prod(shape[2:])
+    order = _order(shape, stride)
+    if order is None:
+        return None
+    if order == "channels_last" or positions == 1:
+        return _rows(rows * positions, channels, 1, size, threads)
+    if positions >= LONG:
+        return _planes(rows, channels, positions, size, threads)
+    return _rows(rows, channels, positions, size, threads)
+
+
+def _order(shape: tuple[int, ...], stride: tuple[int, ...]) -> str | None:
+    if _dense(shape, stride, range(len(shape))):
+        return "contiguous"
+    if _dense(shape, stride, (0, *range(2, len(shape)), 1)):
+        return "channels_last"
+    return None
+
+
+def _dense(shape: tuple[int, ...], stride: tuple[int, ...], order: Iterable[int]) -> bool:
+    """Whether memory goes through the dimensions in `order`, the last one fastest."""
+    expected = 1
+    for dimension in reversed(tuple(order)):
+        if shape[dimension] != 1 and stride[dimension] != expected:
+            return False
+        expected *= shape[dimension]
+    return True
+
+
+def _planes(rows: int, channels: int, length: int, size: int, threads: int) -> Plan:
+    alone = threads == 1 or rows * channels * length <= ALONE
+    shares = 1 if alone or channels >= 4 * threads else threads  # so that the tasks come out even
+    words = (rows, channels, length, 0, 0, shares, 0, rows * length)
+    mask = rows * channels * -(-length // 16)
+    count = channels * shares
+    return _finish("planes", channels, count, words, shares, 2 * count, mask, size)
+
+
+def _rows(rows: int, channels: int, length: int, size: int, threads: int) -> Plan:
+    count, columns, tail = rows * length, channels * length, 0
+    if columns < SHORT and length == 1:
+        beside = min(-(-2 * SHORT // columns), rows)
+        tail = rows % beside * columns
+        rows, columns = rows // beside, columns * beside
+    alone = threads == 1 or rows * columns <= ALONE
+    width, shares = columns, 1
+    if columns == channels * length:
+        width = _block(rows, columns, 16 * length, size, 1 if alone else threads)
+    if width == columns and not alone:
+        shares = min(threads, max(rows // 8, 1))
+    words = (rows, channels, length, columns, tail, shares, width, count)
+    tasks = shares if shares > 1 else -(-columns // width)
+    mask = (rows + (tail > 0)) * -(-columns // 16)
+    scratch = 2 * columns * shares if shares > 1 else 0
+    return _finish("rows", channels, tasks, words, shares, scratch, mask, size)
+
+
+def _block(rows: int, columns: int, step: int, size: int, blocks: int) -> int:
+    """Return the width of blocks of columns, or all columns where blocks would not serve.
+
+    A block is a multiple of `step`: whole channels, and whole words of the mask. All its rows stay
+    in a core's own cache, and it is wide enough to be read in long runs.
+    """
+    fits = _pool.cache_sizes()[0] // 4 // (rows * size)
+    width = min(fits, columns // blocks) // step * step
+    if width == 0 and step <= fits:
+        width = step
+    return width if width >= 2 * SHORT else columns
+
+
+def _finish(
+    layout: str,
+    channels: int,
+    tasks: int,
+    words: tuple[int, ...],
+    shares: int,
+    scratch: int,
+    mask: int,
+    size: int,
+) -> Plan:
+    both = at.SUM | at.APPLY
+    phases = (both,) if shares == 1 else (at.SUM, at.APPLY)
+    total = words[-1] * channels * size
+    return Plan(
+        layout=layout,
+        channels=channels,
+        tasks=tasks,
+        phases=tuple(at.pack_plan(phase, *words) for phase in phases),
+        scratch=scratch,
+        mask=mask,
+        streamed=2 * total > _pool.cache_sizes()[1],
+        huge=total > _pool.FRESH_PAGES,
+    )

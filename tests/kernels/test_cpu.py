@@ -1,0 +1,164 @@
+"""The compiled CPU backend as a citizen of the process it runs in."""
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from batchnorm import kernels, nn
+from cases import lay_out
+
+if "cpu" not in kernels.available():
+    pytest.skip("the compiled CPU backend cannot be had here", allow_module_level=True)
+
+from batchnorm.kernels import Saved, _cpu
+from batchnorm.kernels._cpu import _plan, _pool
+
+SHAPES = [
+    ((4, 3, 40, 40), "contiguous"),
+    ((32, 64, 14, 14), "contiguous"),
+    ((33, 70, 7, 7), "contiguous"),
+    ((4000, 7), "contiguous"),
+    ((8, 24, 16, 16), "channels_last"),
+]
+
+
+def both(x, weight):
+    out = _cpu.forward(x, weight, None, None, None, 1e-5)
+    saved = Saved(x, weight, None, None, out.mean, out.invstd, None)
+    return [*out[:4], *_cpu.backward(x.cos(), saved, True)[:3]]
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("shape", "layout"), SHAPES, ids=str)
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_two_runs_give_the_same_bits(shape, layout, count, threads):
+    threads(count)
+    x, weight = lay_out(torch.randn(shape), layout), torch.randn(shape[1])
+    for first, second in zip(both(x, weight), both(x.clone(), weight), strict=True):
+        assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize(("shape", "layout"), SHAPES, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_streaming_past_the_cache_changes_no_bit(shape, layout, dtype, monkeypatch):
+    x, weight = lay_out(torch.randn(shape).to(dtype), layout), torch.randn(shape[1])
+    plain = both(x, weight)
+    assert not _cpu.plan(x).streamed
+    monkeypatch.setattr(_pool, "cache_sizes", lambda: (2**20, 1024))
+    _plan._plan.cache_clear()
+    assert _cpu.plan(x).streamed
+    streamed = both(x, weight)
+    _plan._plan.cache_clear()
+    for first, second in zip(plain, streamed, strict=True):
+        assert torch.equal(first, second)
+
+
+def test_several_python_threads_at_once():
+    x, weight = torch.randn(16, 32, 14, 14), torch.randn(32)
+    expected, wrong = both(x, weight), []
+
+    def work():
+        for _ in range(20):
+            found = both(x, weight)
+            if not all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)):
+                wrong.append(found)
+
+    running = [threading.Thread(target=work) for _ in range(4)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join()
+    assert not wrong
+
+
+class Normalized(torch.utils.data.Dataset):
+    layer = nn.BatchNorm2d(3, affine=False)
+
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return self.layer(torch.full((1, 3, 40, 40), float(index)) + torch.arange(40.0))[0]
+
+
+def test_works_in_forked_data_loader_workers():
+    data = Normalized()
+    here = torch.stack([data[i] for i in range(4)])  # the pool has been used before the fork
+    loader = torch.utils.data.DataLoader(
+        data, batch_size=4, num_workers=2, multiprocessing_context="fork", timeout=60
+    )
+    assert torch.equal(next(iter(loader)), here)
+
+
+def run(code, **environment):
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, **environment},
+    )
+
+
+USE = "import torch, batchnorm; print(batchnorm.nn.BatchNorm1d(3)(torch.ones(4, 3)).sum().item())"
+
+
+def test_without_numba_the_eager_backend_serves_and_says_so_once():
+    done = run(f"import sys; sys.modules['numba'] = None; {USE}; {USE}")
+    assert done.stdout.split() == ["0.0", "0.0"]
+    assert done.stderr.count("batchnorm cannot use its cpu backend here") == 1
+
+
+def test_without_the_symbol_the_eager_backend_serves_and_says_so():
+    code = f"""
+import ctypes
+class Old(ctypes.CDLL):
+    def __getattr__(self, name):
+        if name == "torch_parallel_for":
+            raise AttributeError("undefined symbol: " + name)
+        return super().__getattr__(name)
+import torch
+ctypes.CDLL = Old
+{USE}"""
+    done = run(code)
+    assert done.stdout.strip() == "0.0"
+    assert "undefined symbol: torch_parallel_for" in done.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_said_and_does_not_stop_it():
+    done = run(USE, NUMBA_CACHE_DIR="/proc/none", HOME="/proc/none", XDG_CACHE_HOME="/proc/none")
+    assert done.stdout.strip() == "0.0", done.stderr
+
+
+def test_one_thread_means_one_thread():
+    code = """
+import os, torch, batchnorm
+torch.set_num_threads(1)
+layer = batchnorm.nn.BatchNorm2d(64)
+layer(torch.randn(8, 64, 30, 30, requires_grad=True)).sum().backward()  # compiles, starts autograd
+before = len(os.listdir("/proc/self/task"))
+for _ in range(3):
+    layer(torch.randn(8, 64, 30, 30, requires_grad=True)).sum().backward()
+print(len(os.listdir("/proc/self/task")) - before, torch.get_num_threads())
+"""
+    done = run(code)
+    assert done.stdout.split() == ["0", "1"], done.stderr
+
+
+def test_plans_are_what_their_shapes_need():
+    tiny = _cpu.plan(torch.empty(2, 8, 4, 4))
+    assert tiny.tasks == 1
+    assert _cpu.plan(torch.empty(4, 64, 30, 30)).layout == "planes"
+    last = torch.empty(4, 64, 30, 30).contiguous(memory_format=torch.channels_last)
+    assert _cpu.plan(last).layout == "rows"
+    assert _cpu.plan(torch.empty(8, 64, 30, 30)[..., ::2]) is None
