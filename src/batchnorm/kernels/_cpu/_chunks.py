@@ -2,7 +2,7 @@
 
 from numba import njit
 
-from ._memory import address, copy, keep_words, offset, pack_words, stream
+from ._memory import address, copy, keep_words, offset, pack_words, put, rounded, stream
 
 CHUNK = 1024  # values that stay in the first-level cache between two steps
 WORD = 16  # values to a word of the mask
@@ -27,6 +27,8 @@ def pack(bits, values, n, spare):
     if n % WORD:
         for i in range(n % WORD):
             copy(spare, i, values, whole * WORD + i)
+        for i in range(n % WORD, WORD):
+            put(spare, i, rounded(spare, 0.0))
         pack_words(offset(bits, whole), spare, 1)
 
 

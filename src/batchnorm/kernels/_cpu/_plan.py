@@ -95,7 +95,8 @@ def _rows(rows: int, channels: int, length: int, size: int, threads: int) -> Pla
     alone = threads == 1 or rows * columns <= ALONE
     width, shares = columns, 1
     if columns == channels * length:
-        width = _block(rows, columns, 16 * length, size, 1 if alone else threads)
+        step = length * 16 // math.gcd(16, length)
+        width = _block(rows, columns, step, size, 1 if alone else threads)
     if width == columns and not alone:
         shares = min(threads, max(rows // 8, 1))
     words = (rows, channels, length, columns, tail, shares, width, count)
