@@ -75,8 +75,10 @@ def test_running_statistics_of_any_dtype(dtype, buffer):
     expected = reference.update_running(
         (np.zeros(3), np.ones(3)), reference.statistics(x.double().numpy()), 0.5
     )
-    laws.assert_close(laws.array(mean), expected[0], buffer, looser=2)
-    laws.assert_close(laws.array(var), expected[1], buffer, looser=2)
+    # No better than the buffer, and no better than the sums of an input below float64.
+    exact = buffer if dtype == torch.float64 or buffer != torch.float64 else torch.float32
+    laws.assert_close(laws.array(mean), expected[0], exact, looser=2)
+    laws.assert_close(laws.array(var), expected[1], exact, looser=2)
     assert functional.batch_norm(x, mean, var).dtype == dtype
 
 
@@ -87,7 +89,7 @@ def test_momentum_may_be_a_tensor():
         mean, var = torch.zeros(3), torch.ones(3)
         functional.batch_norm(x, mean, var, training=True, momentum=momentum)
         found.append((mean, var))
-    torch.testing.assert_close(*found, rtol=0, atol=0)
+    torch.testing.assert_close(*found, rtol=1e-6, atol=1e-7)
 
 
 finite = st.floats(-1e6, 1e6, width=32)
