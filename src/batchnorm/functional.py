@@ -88,7 +88,7 @@ def batch_norm(
     """
     _check_input(x, weight, bias, running_mean, running_var)
     _check_eps(eps, training)
-    epilogue = PLAIN if activation is None else _epilogue(activation, negative_slope)
+    epilogue = epilogue_of(activation, negative_slope)
     if residual is not None:
         _check_residual(x, residual)
     if not training:
@@ -207,7 +207,22 @@ def _check_residual(x: Tensor, residual: Tensor) -> None:
         raise _device_error(x, residual)
 
 
-def _epilogue(activation: str, negative_slope: float) -> Epilogue:
+def epilogue_of(activation: str | None, negative_slope: float = 0.01) -> Epilogue:
+    """Return what the kernels are told of an activation.
+
+    Args:
+        activation: ``relu``, ``leaky_relu``, ``silu`` or `None`.
+        negative_slope: slope of ``leaky_relu`` below zero.
+
+    Raises:
+        OptionError: the activation is unknown, or the slope not positive.
+
+    Example:
+        >>> epilogue_of("leaky_relu", 0.2)
+        Epilogue(activation='leaky_relu', alpha=0.2)
+    """
+    if activation is None:
+        return PLAIN
     if activation not in _ACTIVATIONS:
         raise OptionError(
             f"activation must be None or one of {', '.join(_ACTIVATIONS)}, got {activation!r}: "

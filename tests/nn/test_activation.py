@@ -140,3 +140,9 @@ def test_lazy_layers_have_it_too():
     layer = nn.LazyBatchNorm1d(activation="relu")
     assert layer(torch.randn(8, 3)).min() == 0
     assert layer.activation == "relu"
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
+def test_an_unknown_activation_is_refused_by_the_constructor(layer):
+    with pytest.raises(OptionError, match="one of relu, leaky_relu, silu, got 'mish'"):
+        layer(3, activation="mish")

@@ -22,6 +22,7 @@ class _Layer(_BatchNorm):
         negative_slope: float = 0.01,
         **options: Any,
     ) -> None:
+        functional.epilogue_of(activation, negative_slope)  # an unknown one is refused here already
         super().__init__(*arguments, **options)
         self.activation = activation
         self.negative_slope = negative_slope
@@ -103,6 +104,7 @@ class BatchNorm1d(_Layer, torch.nn.BatchNorm1d):
 
     Raises:
         ShapeError: the input is not 2D or 3D.
+        OptionError: the activation is unknown.
 
     Note:
         Differs from torch where torch is inexact: the error of the output does not grow with
