@@ -32,171 +32,30 @@ from ._memory import (
     rounded,
     store,
 )
+from ._row_loops import (
+    add_gradients,
+    add_gradients_of_four,
+    add_moments,
+    add_moments_of_eight,
+    exact_moments,
+    exact_products,
+    find_shift,
+    input_gradient,
+    normalize,
+)
 from ._values import (
     HUGE,
     IDENTITY,
     RELU,
-    SUMS,
     TINY,
     VALUES,
-    activate,
-    affine_of,
-    centred,
     moments_of,
     parameter,
     scale_of,
-    slope_at,
     split,
 )
 
 RUN = 16  # rows that the second pass takes in their order
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def _add_moments(x, n, shift, sum1, sum2):
-    for i in range(n):
-        d = np.float64(load(x, i) - get(shift, i))
-        put(sum1, i, get(sum1, i) + d)
-        put(sum2, i, get(sum2, i) + d * d)
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def _add_moments_of_eight(x, stride, n, shift, sum1, sum2):
-    """Add eight rows: together in the type of the arithmetic, and then to the float64 sums."""
-    x1, x2, x3 = offset(x, stride), offset(x, 2 * stride), offset(x, 3 * stride)
-    x4, x5, x6 = offset(x, 4 * stride), offset(x, 5 * stride), offset(x, 6 * stride)
-    x7 = offset(x, 7 * stride)
-    for i in range(n):
-        origin = get(shift, i)
-        d0, d1 = load(x, i) - origin, load(x1, i) - origin
-        d2, d3 = load(x2, i) - origin, load(x3, i) - origin
-        d4, d5 = load(x4, i) - origin, load(x5, i) - origin
-        d6, d7 = load(x6, i) - origin, load(x7, i) - origin
-        ones = ((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))
-        low = (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
-        high = (d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7)
-        put(sum1, i, get(sum1, i) + np.float64(ones))
-        put(sum2, i, get(sum2, i) + np.float64(low + high))
-
-
-@njit(fastmath=SUMS)
-def _exact_moments(c, x, channel, shift):
-    """Return the two sums of a channel, all in float64: for squares that float32 cannot hold."""
-    sum1, sum2 = 0.0, 0.0
-    length, channels = c[at.LENGTH], c[at.CHANNELS]
-    for position in range(c[at.COUNT] // length):
-        start = (position * channels + channel) * length
-        for i in range(length):
-            d = np.float64(load(x, start + i)) - shift
-            sum1 += d
-            sum2 += d * d
-    return sum1, sum2
-
-
-@njit(fastmath=SUMS)
-def _exact_products(c, g, x, residual, channel, affine, added, activation, alpha):
-    """Return the two sums of a channel's gradient, all in float64."""
-    sum1, sum2 = 0.0, 0.0
-    length, channels = c[at.LENGTH], c[at.CHANNELS]
-    scale, bias = affine
-    high, low = split(x, load(pointer(c[at.MEAN], FLOAT64), channel))
-    for position in range(c[at.COUNT] // length):
-        start = (position * channels + channel) * length
-        for i in range(start, start + length):
-            value, d = load(g, i), centred(load(x, i), high, low)
-            if activation != IDENTITY:
-                z = affine_of(d, scale, bias)
-                if added:
-                    z = z + load(residual, i)
-                value = value * slope_at(z, activation, alpha)
-            sum1 += np.float64(value)
-            sum2 += np.float64(value) * np.float64(d)
-    return sum1, sum2
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def _find_shift(c, x, first, n, shift):
-    """Write what each column's sums are taken around: the mean of a few rows, spread evenly.
-
-    One row would do in exact arithmetic; the mean of several keeps a single outlier from costing
-    digits.
-    """
-    rows, columns = max(c[at.ROWS], 1), c[at.COLUMNS]
-    samples = min(max(rows // 16, 1), 16)
-    part = rounded(x, 1.0 / samples)
-    for i in range(n):
-        put(shift, i, rounded(x, 0.0))
-    for sample in range(samples):
-        row = offset(x, sample * rows // samples * columns + first)
-        for i in range(n):
-            put(shift, i, get(shift, i) + load(row, i) * part)
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def _normalize(x, residual, y, n, high, low, scale, bias, has_residual, activation, alpha):
-    for i in range(n):
-        z = affine_of(centred(load(x, i), get(high, i), get(low, i)), get(scale, i), get(bias, i))
-        if has_residual:
-            z = z + load(residual, i)
-        store(y, i, activate(z, activation, alpha))
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def _gradient(g, x, residual, i, columns, added, activation, alpha):
-    """Return the gradient before the activation, and the centred input."""
-    high, low, scale, bias = columns
-    value, d = load(g, i), centred(load(x, i), get(high, i), get(low, i))
-    if activation != IDENTITY:
-        z = affine_of(d, get(scale, i), get(bias, i))
-        if added:
-            z = z + load(residual, i)
-        value = value * slope_at(z, activation, alpha)
-    return value, d
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def _add_gradients(g, x, residual, n, columns, sum1, sum2, added, activation, alpha):
-    for i in range(n):
-        value, d = _gradient(g, x, residual, i, columns, added, activation, alpha)
-        put(sum1, i, get(sum1, i) + np.float64(value))
-        put(sum2, i, get(sum2, i) + np.float64(value) * np.float64(d))
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def _add_gradients_of_four(
-    g, x, residual, stride, n, columns, sum1, sum2, added, activation, alpha
-):
-    """Add four rows: together in the type of the arithmetic, and then to the float64 sums."""
-    g1, g2, g3 = offset(g, stride), offset(g, 2 * stride), offset(g, 3 * stride)
-    x1, x2, x3 = offset(x, stride), offset(x, 2 * stride), offset(x, 3 * stride)
-    r1, r2, r3 = (
-        offset(residual, stride),
-        offset(residual, 2 * stride),
-        offset(residual, 3 * stride),
-    )
-    for i in range(n):
-        v0, d0 = _gradient(g, x, residual, i, columns, added, activation, alpha)
-        v1, d1 = _gradient(g1, x1, r1, i, columns, added, activation, alpha)
-        v2, d2 = _gradient(g2, x2, r2, i, columns, added, activation, alpha)
-        v3, d3 = _gradient(g3, x3, r3, i, columns, added, activation, alpha)
-        put(sum1, i, get(sum1, i) + np.float64((v0 + v1) + (v2 + v3)))
-        put(sum2, i, get(sum2, i) + np.float64((v0 * d0 + v1 * d1) + (v2 * d2 + v3 * d3)))
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def _input_gradient(
-    g, x, residual, dx, dresidual, n, columns, factors, flows, added, activation, alpha
-):
-    """Write dx, and dresidual where it is not known yet; `flows` through the statistics or not."""
-    of_g, of_x, constant = factors
-    for i in range(n):
-        value, d = _gradient(g, x, residual, i, columns, added, activation, alpha)
-        if added:
-            store(dresidual, i, value)
-        if flows:
-            store(dx, i, get(of_g, i) * value + (get(of_x, i) * d + get(constant, i)))
-        else:
-            store(dx, i, get(of_g, i) * value)
 
 
 @njit(forceinline=True)
@@ -316,7 +175,7 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
             sums = pointer(c[at.SCRATCH], FLOAT64) if c[at.SHARES] > 1 else own
             channel0, channel1 = _channels(c, first, n)
             if c[at.BATCH_STATISTICS]:
-                _find_shift(c, x, first, n, shift)
+                find_shift(c, x, first, n, shift)
             if c[at.PHASE] & at.SUM and c[at.BATCH_STATISTICS]:
                 sum1 = offset(sums, 2 * task * n) if c[at.SHARES] > 1 else own
                 sum2 = offset(sum1, n)
@@ -325,11 +184,11 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                 row = row0
                 while row + 8 <= min(row1, c[at.ROWS]):
                     source = offset(x, row * columns + first)
-                    _add_moments_of_eight(source, columns, n, shift, sum1, sum2)
+                    add_moments_of_eight(source, columns, n, shift, sum1, sum2)
                     row += 8
                 while row < row1:
                     source = offset(x, row * columns + first)
-                    _add_moments(source, _width(c, row, n), shift, sum1, sum2)
+                    add_moments(source, _width(c, row, n), shift, sum1, sum2)
                     row += 1
             if not c[at.PHASE] & at.APPLY:
                 continue
@@ -339,7 +198,7 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                     value = np.float64(load(x, channel * c[at.LENGTH]))
                     constant = one == 0.0 and two == 0.0 and value == origin
                     if not TINY < two < HUGE and not constant:
-                        one, two = _exact_moments(c, x, channel, origin)
+                        one, two = exact_moments(c, x, channel, origin)
                     mean, var = moments_of(one, two, origin, c[at.COUNT])
                 else:
                     mean = parameter(c[at.MEAN_GIVEN], c[at.MEAN_STORED], channel, 0.0)
@@ -362,7 +221,7 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                 place = offset(y, start)
                 target = buffer if streamed else place
                 source, added_row = offset(x, start), offset(residual, start)
-                _normalize(
+                normalize(
                     source, added_row, target, count, high, low, scale, bias,
                     has_residual, activation, alpha,
                 )  # fmt: skip
@@ -441,7 +300,7 @@ def backward(
                 while row + 4 <= min(row1, c[at.ROWS]):
                     start = row * columns + first
                     source, gradient = offset(x, start), offset(g, start)
-                    _add_gradients_of_four(
+                    add_gradients_of_four(
                         gradient, source, offset(residual, start), columns, n, known, sum1, sum2,
                         added, inner, alpha,
                     )  # fmt: skip
@@ -449,7 +308,7 @@ def backward(
                 while row < row1:
                     start, count = row * columns + first, _width(c, row, n)
                     source, gradient = offset(x, start), offset(g, start)
-                    _add_gradients(
+                    add_gradients(
                         gradient, source, offset(residual, start), count, known, sum1, sum2,
                         added, inner, alpha,
                     )  # fmt: skip
@@ -462,7 +321,7 @@ def backward(
                 if not (abs(one) < HUGE and abs(two) < HUGE):
                     column = channel * c[at.LENGTH] - first
                     affine = get(scale, column), get(bias, column)
-                    one, two = _exact_products(
+                    one, two = exact_products(
                         c, g, x, residual, channel, affine, added, inner, alpha
                     )
                 if row0 == 0:
@@ -481,12 +340,12 @@ def backward(
                 source, gradient = offset(x, start), offset(g, start)
                 other, kept = offset(residual, start), offset(dresidual, start)
                 if c[at.BATCH_STATISTICS]:
-                    _input_gradient(
+                    input_gradient(
                         gradient, source, other, target, kept, count, known, factors, True,
                         added, inner, alpha,
                     )  # fmt: skip
                 else:
-                    _input_gradient(
+                    input_gradient(
                         gradient, source, other, target, kept, count, known, factors, False,
                         added, inner, alpha,
                     )  # fmt: skip
