@@ -178,9 +178,7 @@ class _Forward(torch.autograd.Function):
     def forward(ctx: Any, compute: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
         x, weight, bias, given, _, ctx.eps, residual, *epilogue = arguments
         y, mean, var, invstd, mask = compute(*arguments)
-        ctx.mark_non_differentiable(mean, var, invstd)
-        if mask is not None:
-            ctx.mark_non_differentiable(mean, var, invstd, mask)
+        ctx.mark_non_differentiable(*(t for t in (mean, var, invstd, mask) if t is not None))
         ctx.set_materialize_grads(False)
         ctx.batch_statistics = given is None
         ctx.has_residual = residual is not None

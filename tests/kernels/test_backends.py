@@ -16,6 +16,7 @@ ACTIVATIONS = ["identity", "relu", "leaky_relu", "silu"]
 SHAPES = [
     ((7, 3), "contiguous"),  # few channels: several positions side by side, and a tail
     ((501, 5), "contiguous"),
+    ((301, 2, 10), "contiguous"),  # the same for short sequences of few channels
     ((60, 100), "contiguous"),
     ((3000, 40), "contiguous"),  # many rows: shared between threads
     ((33, 70, 7, 7), "contiguous"),  # short planes: blocks of columns
@@ -107,7 +108,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("hostile", HOSTILE)
-@pytest.mark.parametrize(("shape", "layout"), SHAPES[:9], ids=str)
+@pytest.mark.parametrize(("shape", "layout"), SHAPES[:10], ids=str)
 def test_hostile_values(backend, hostile, shape, layout):
     x = lay_out(HOSTILE[hostile](torch.randn(shape)), layout)
     out = _select._load(backend).forward(x, None, None, None, None, 1e-5)

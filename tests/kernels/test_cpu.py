@@ -1,5 +1,6 @@
 """The compiled CPU backend as a citizen of the process it runs in."""
 
+import math
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ import threading
 
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from batchnorm import kernels, nn
 from cases import lay_out
@@ -14,7 +17,7 @@ from cases import lay_out
 if "cpu" not in kernels.available():
     pytest.skip("the compiled CPU backend cannot be had here", allow_module_level=True)
 
-from batchnorm.kernels import Saved, _cpu
+from batchnorm.kernels import Saved, _cpu, _mask
 from batchnorm.kernels._cpu import _plan, _pool
 
 SHAPES = [
@@ -153,6 +156,18 @@ print(len(os.listdir("/proc/self/task")) - before, torch.get_num_threads())
 """
     done = run(code)
     assert done.stdout.split() == ["0", "1"], done.stderr
+
+
+@given(st.lists(st.integers(1, 40), min_size=2, max_size=4), st.booleans(), st.integers(1, 3))
+@example([10_000, 2, 10], False, 2)
+@example([10_000, 1, 2], False, 1)
+def test_every_mask_has_room_for_the_words_of_its_plan(shape, last, threads):
+    stride, step = [0] * len(shape), 1
+    order = [0, *range(2, len(shape)), 1] if last else range(len(shape))
+    for dimension in reversed(order):
+        stride[dimension], step = step, step * shape[dimension]
+    found = _plan._plan(tuple(shape), tuple(stride), 4, threads)
+    assert 2 * found.mask < _mask.size(math.prod(shape)), "the last byte is the writer's"
 
 
 def test_plans_are_what_their_shapes_need():

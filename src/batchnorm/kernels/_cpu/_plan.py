@@ -12,7 +12,7 @@ from . import _context as at
 from . import _pool
 
 LONG = 128  # values of a plane from which on vectors fill it well
-SHORT = 64  # columns below which positions are put side by side
+SHORT = 64  # columns below which several rows are put side by side
 ALONE = 16_384  # values below which a second thread costs more than it brings
 
 
@@ -25,7 +25,7 @@ class Plan(NamedTuple):
         tasks: number of tasks in each phase.
         phases: the plan's words of the context, for each phase.
         scratch: float64 values that the tasks hand on.
-        mask: words of 16 bits for one bit a value.
+        mask: words of 16 bits that a bit a value takes, a row of memory beginning a word.
         streamed: whether the output goes past the cache: where input and output together are larger
             than the last-level cache, so that the output would not stay in it anyway.
         huge: whether the output is large enough to come as fresh pages.
@@ -88,7 +88,7 @@ def _planes(rows: int, channels: int, length: int, size: int, threads: int) -> P
 
 def _rows(rows: int, channels: int, length: int, size: int, threads: int) -> Plan:
     count, columns, tail = rows * length, channels * length, 0
-    if columns < SHORT and length == 1:
+    if columns < SHORT:
         beside = min(-(-2 * SHORT // columns), rows)
         tail = rows % beside * columns
         rows, columns = rows // beside, columns * beside
