@@ -4,9 +4,9 @@ A contiguous matrix of `ROWS` rows and `COLUMNS` columns, each column belonging 
 ``channel = (column // LENGTH) % CHANNELS``. Three layouts are such a matrix:
 
 - channels_last and dense: a row is a position, a column a channel (`LENGTH` 1);
-- ``(N, C, S)`` with small S: a row is a sample, and S columns make a channel (`LENGTH` S).
+- ``(N, C, S)`` with small S: a row is a sample, and S columns make a channel (`LENGTH` S);
 - few columns: several such rows side by side make one long enough for vectors; what is left
-  over at the end is a shorter row of `TAIL` columns;
+  over at the end is a shorter row of `TAIL` columns.
 
 A task is a block of `WIDTH` columns, read from memory once, or, when the rows are many, one of
 `SHARES` of the rows, in two phases.
