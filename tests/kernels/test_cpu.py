@@ -56,10 +56,10 @@ def test_two_runs_give_the_same_bits(shape, layout, count, threads):
 def test_streaming_past_the_cache_changes_no_bit(shape, layout, dtype, monkeypatch):
     x, weight = lay_out(torch.randn(shape).to(dtype), layout), torch.randn(shape[1])
     plain = both(x, weight)
-    assert not _cpu.plan(x).streamed
+    assert not _cpu.plan(x).streamed(3)
     monkeypatch.setattr(_pool, "cache_sizes", lambda: (2**20, 1024))
     _plan._plan.cache_clear()
-    assert _cpu.plan(x).streamed
+    assert _cpu.plan(x).streamed(2)
     streamed = both(x, weight)
     _plan._plan.cache_clear()
     for first, second in zip(plain, streamed, strict=True):

@@ -12,7 +12,7 @@ from . import _context as at
 from ._compile import kernel
 from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from ._plan import Plan, plan
-from ._pool import parallel_for, prefer_huge_pages
+from ._pool import FRESH_PAGES, parallel_for, prefer_huge_pages
 from ._running import pack_update, update_kernel
 from ._values import IDENTITY, LEAKY_RELU, RELU, SILU
 
@@ -25,6 +25,13 @@ _STORAGE = {
 # How a per-channel tensor is stored, in the numbers of `_values`.
 _STORED = {torch.float64: 1, torch.float32: 2, torch.bfloat16: 3, torch.float16: 4}
 _ACTIVATION = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU, "silu": SILU}
+# Tensors of the input's size that a pass reads and writes, without and with a residual.
+_TENSORS = {
+    ("forward", False): 2,
+    ("forward", True): 3,
+    ("backward", False): 3,
+    ("backward", True): 4,
+}
 
 _parallel_for = parallel_for()  # at import, so that a libtorch without it is known at once
 
@@ -172,7 +179,7 @@ def _run(
 ) -> None:
     """Run a kernel over all tasks of a plan, phase by phase."""
     activation = _ACTIVATION[epilogue.activation]
-    streamed = layout.streamed
+    streamed = layout.streamed(_TENSORS[direction, has_residual])
     address = kernel(layout.layout, direction, _STORAGE[dtype], activation, has_residual, streamed)
     words = at.pack_call(*call)
     for phase in layout.phases:
@@ -181,7 +188,7 @@ def _run(
 
 def _fresh(x: Tensor, layout: Plan) -> Tensor:
     out = torch.empty_like(x)
-    if layout.huge:
+    if layout.size > FRESH_PAGES:
         prefer_huge_pages(out.data_ptr(), out.numel() * out.element_size())
     return out
 

@@ -1,57 +1,71 @@
-"""What is done to a run of consecutive values beside the arithmetic: masks and streaming stores."""
+"""What is done at one place of memory: a vector normalized, a gradient, a streaming store."""
 
-from numba import njit
-
-from ._memory import address, copy, keep_words, offset, pack_words, put, rounded, stream
-
-CHUNK = 1024  # values that stay in the first-level cache between two steps
-WORD = 16  # values to a word of the mask
-LINE = 64  # bytes of a cache line
+from ._masks import WORD, at_most, load_bits, not_, store_bits, where
+from ._memory import address, copy, inlined, stream
+from ._values import IDENTITY, activate, apply_line, backed
+from ._vectors import LINE, fma, like, load, store
 
 
-@njit(forceinline=True)
+@inlined
 def words(n):
     """Return the number of mask words for `n` values."""
     return (n + WORD - 1) // WORD
 
 
-@njit(forceinline=True)
-def pack(bits, values, n, spare):
-    """Write the mask of `n` stored values, a bit for each that is above zero.
-
-    `spare` has room for one word's values: what is left over is done there, so that nothing is read
-    behind the end.
-    """
-    whole = n // WORD
-    pack_words(bits, values, whole)
-    if n % WORD:
-        for i in range(n % WORD):
-            copy(spare, i, values, whole * WORD + i)
-        for i in range(n % WORD, WORD):
-            put(spare, i, rounded(spare, 0.0))
-        pack_words(offset(bits, whole), spare, 1)
+@inlined
+def normalize_at(i, mask, line, x, residual, y, bits, has_residual, masked, activation, alpha):
+    """Normalize, add the residual, activate and store."""
+    z = apply_line(load(x, i, mask, line[0]), line)
+    if has_residual:
+        z = z + load(residual, i, mask, z)
+    if masked:
+        # Not z > 0, so that the gradient passes where the output is NaN, as in torch.relu.
+        store_bits(bits, i // WORD, mask, not_(at_most(z, like(z, 0.0))))
+    store(y, i, mask, activate(z, activation, alpha))
 
 
-@njit(forceinline=True)
-def keep(target, source, bits, n, spare):
-    """Copy `n` stored values, zero where their bit in the mask is not set."""
-    whole = n // WORD
-    keep_words(target, source, bits, whole)
-    if n % WORD:
-        for i in range(n % WORD):
-            copy(spare, i, source, whole * WORD + i)
-        keep_words(spare, spare, offset(bits, whole), 1)
-        for i in range(n % WORD):
-            copy(target, whole * WORD + i, spare, i)
+@inlined
+def gradient_at(i, mask, line, x, residual, dy, bits, has_residual, masked, activation, alpha):
+    """Return the gradient before the activation, and the centred input; zeros outside the mask."""
+    centre, scale, shift = line
+    zero = like(centre, 0.0)
+    d = load(x, i, mask, centre) - centre
+    g = load(dy, i, mask, zero)
+    if masked:
+        g = where(load_bits(dy, bits, i // WORD, mask), g, zero)
+    elif activation != IDENTITY:
+        z = fma(d, scale, shift)
+        if has_residual:
+            z = z + load(residual, i, mask, z)
+        g = backed(g, z, activation, alpha)
+    return g, d
 
 
-@njit(forceinline=True)
+@inlined
+def input_gradient_at(
+    i, mask, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual, masked,
+    activation, alpha,
+):  # fmt: skip
+    """Store dx, whose gradient `flows` through the statistics or not, and dresidual if any."""
+    g, d = gradient_at(
+        i, mask, line, x, residual, dy, bits, has_residual, masked, activation, alpha
+    )
+    of_g, of_d, constant = factors
+    if has_residual:
+        store(dresidual, i, mask, g)
+    if flows:
+        store(dx, i, mask, fma(of_g, g, fma(of_d, d, constant)))
+    else:
+        store(dx, i, mask, of_g * g)
+
+
+@inlined
 def flush(target, buffer, n, size):
     """Move `n` values of `size` bytes from the buffer to memory, past the cache."""
     ahead = min(n, (-address(target) % LINE) // size)
     for i in range(ahead):
-        copy(target, i, buffer, i)
+        copy(target, buffer, i)
     lines = (n - ahead) * size // LINE
     stream(address(target) + ahead * size, address(buffer) + ahead * size, lines)
     for i in range(ahead + lines * (LINE // size), n):
-        copy(target, i, buffer, i)
+        copy(target, buffer, i)

@@ -42,7 +42,11 @@ PLAN = (
     SHARES,
     WIDTH,
     COUNT,  # values a channel
-) = tuple(range(23, 32))
+    GROUP,  # channels a task
+    CHUNK,  # values of a plane that are taken at once
+    PIECES,  # chunks of a plane
+    STRIP,  # rows that are taken at once
+) = tuple(range(23, 36))
 
 # A kernel may be run in two phases, with all threads waiting between them.
 SUM, APPLY = 1, 2

@@ -1,19 +1,21 @@
-"""Loads and stores on raw addresses, as LLVM likes them.
+"""Scalars on raw addresses, as LLVM likes them: kernels get addresses, not arrays.
 
-Kernels get addresses, not arrays. Three kinds of memory never overlap, and LLVM is told so, so that
-it vectorizes without checks at run time: inputs (`load`), outputs (`store`) and a kernel's own
-scratch (`get`, `put`). bfloat16 and float16 are converted on the way.
+bfloat16 and float16 are converted on the way.
 """
 
+import functools
 from typing import Any
 
-from llvmlite import ir
-from numba import types
+from llvmlite import binding, ir
+from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 # The element type of a pointer says how a value is stored: numba has no half precisions.
 FLOAT64, FLOAT32, BFLOAT16, FLOAT16 = types.float64, types.float32, types.uint16, types.int16
+
+# Numpy's rules for errors: a division by zero gives an infinity, as the reference has it.
+inlined = njit(forceinline=True, error_model="numpy")
 
 
 def arithmetic(storage: Any) -> Any:
@@ -30,6 +32,16 @@ def pointer(typing: Any, address: Any, storage: Any) -> Any:
         return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
 
     return signature, generate
+
+
+@intrinsic
+def address(typing: Any, base: Any) -> Any:
+    """Return a pointer as an integer."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ptrtoint(arguments[0], ir.IntType(64))
+
+    return types.int64(base), generate
 
 
 @intrinsic
@@ -66,127 +78,42 @@ def rounded(typing: Any, base: Any, value: Any) -> Any:
 
 
 @intrinsic
-def like(typing: Any, value: Any, number: Any) -> Any:
-    """Return a float64 in the type of `value`."""
+def get(typing: Any, base: Any, index: Any) -> Any:
+    """Return ``base[index]``, in the type of the arithmetic."""
+    storage = base.dtype
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return context.cast(builder, arguments[1], types.float64, signature.return_type)
+        value = builder.load(builder.gep(arguments[0], [arguments[1]], inbounds=True))
+        return widen(builder, value, storage)
 
-    return value(value, types.float64), generate
+    return arithmetic(storage)(base, types.int64), generate
 
 
 @intrinsic
-def power_of_two(typing: Any, exponent: Any) -> Any:
-    """Return ``2 ** exponent`` for a whole float32 from -126 to 127."""
-    signature = types.float32(types.float32)
+def put(typing: Any, base: Any, index: Any, value: Any) -> Any:
+    """Set ``base[index]``: rounds to nearest, ties to even."""
+    storage = base.dtype
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        word = ir.IntType(32)
-        biased = builder.add(builder.fptosi(arguments[0], word), word(127))
-        return builder.bitcast(builder.shl(biased, word(23)), ir.FloatType())
+        base, index, value = arguments
+        place = builder.gep(base, [index], inbounds=True)
+        builder.store(narrow(builder, value, storage), place)
+        return context.get_dummy_value()
 
-    return signature, generate
+    return types.void(base, types.int64, arithmetic(storage)), generate
 
 
 @intrinsic
-def pack_words(typing: Any, bits: Any, values: Any, words: Any) -> Any:
-    """Write whether each of ``16 * words`` stored values is above zero, one bit each."""
-    storage = values.dtype
-    signature = types.void(bits, values, types.int64)
+def copy(typing: Any, target: Any, source: Any, index: Any) -> Any:
+    """Copy the stored value ``source[index]`` to ``target[index]``."""
+    signature = types.void(target, source, types.int64)
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(context.get_value_type(storage), 16)
-        source = builder.bitcast(arguments[1], vector.as_pointer())
-        with cgutils.for_range(builder, arguments[2]) as loop:
-            value = builder.load(builder.gep(source, [loop.index]), align=2)
-            zero = ir.Constant(vector, None)
-            if storage in (BFLOAT16, FLOAT16):  # sign and order of the bits are those of the value
-                above = builder.icmp_signed(">", value, zero)
-            else:
-                above = builder.fcmp_unordered(">", value, zero)
-            word = builder.bitcast(above, ir.IntType(16))
-            builder.store(word, builder.gep(arguments[0], [loop.index]))
+        target, source, index = arguments
+        builder.store(builder.load(builder.gep(source, [index])), builder.gep(target, [index]))
         return context.get_dummy_value()
 
     return signature, generate
-
-
-@intrinsic
-def keep_words(typing: Any, target: Any, source: Any, bits: Any, words: Any) -> Any:
-    """Copy ``16 * words`` values, zero where their bit is not set."""
-    storage = source.dtype
-    signature = types.void(target, source, bits, types.int64)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        vector = ir.VectorType(context.get_value_type(storage), 16)
-        target, source = (builder.bitcast(a, vector.as_pointer()) for a in arguments[:2])
-        with cgutils.for_range(builder, arguments[3]) as loop:
-            value = builder.load(builder.gep(source, [loop.index]), align=2)
-            word = builder.load(builder.gep(arguments[2], [loop.index]))
-            keep = builder.bitcast(word, ir.VectorType(ir.IntType(1), 16))
-            kept = builder.select(keep, value, ir.Constant(vector, None))
-            builder.store(kept, builder.gep(target, [loop.index]), align=2)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def copy(typing: Any, target: Any, to: Any, source: Any, at: Any) -> Any:
-    """Copy the stored value ``source[at]`` to ``target[to]``."""
-    signature = types.void(target, types.int64, source, types.int64)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        target, to, source, at = arguments
-        builder.store(builder.load(builder.gep(source, [at])), builder.gep(target, [to]))
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
-@intrinsic
-def address(typing: Any, base: Any) -> Any:
-    """Return a pointer as an integer."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.ptrtoint(arguments[0], ir.IntType(64))
-
-    return types.int64(base), generate
-
-
-def _reader(kind: str) -> Any:
-    def read(typing: Any, base: Any, index: Any) -> Any:
-        storage = base.dtype
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            value = builder.load(builder.gep(arguments[0], [arguments[1]], inbounds=True))
-            _mark(builder, value, kind)
-            return _widen(builder, value, storage)
-
-        return arithmetic(storage)(base, types.int64), generate
-
-    return read
-
-
-def _writer(kind: str) -> Any:
-    def write(typing: Any, base: Any, index: Any, value: Any) -> Any:
-        storage = base.dtype
-
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            base, index, value = arguments
-            place = builder.gep(base, [index], inbounds=True)
-            _mark(builder, builder.store(_narrow(builder, value, storage), place), kind)
-            return context.get_dummy_value()
-
-        return types.void(base, types.int64, arithmetic(storage)), generate
-
-    return write
-
-
-load = intrinsic(_reader("inputs"))  # (base, index) -> value, in the type of the arithmetic
-get = intrinsic(_reader("scratch"))
-store = intrinsic(_writer("outputs"))  # (base, index, value): rounds to nearest, ties to even
-put = intrinsic(_writer("scratch"))
 
 
 @intrinsic
@@ -207,42 +134,69 @@ def stream(typing: Any, target: Any, source: Any, count: Any) -> Any:
     return signature, generate
 
 
-_KINDS = ("inputs", "outputs", "scratch")
-
-
-def _mark(builder: Any, instruction: Any, kind: str) -> None:
-    """Tell LLVM which kind of memory this is, and that the other kinds are elsewhere."""
-    add = builder.module.add_metadata
-    domain = add(["batchnorm"])
-    scopes = {name: add([name, domain]) for name in _KINDS}
-    others = [scope for name, scope in scopes.items() if name != kind]
-    instruction.set_metadata("alias.scope", add([scopes[kind]]))
-    instruction.set_metadata("noalias", add(others))
-
-
-def _widen(builder: Any, value: Any, storage: Any) -> Any:
+def widen(builder: Any, value: Any, storage: Any) -> Any:
+    """Return a stored value, or a vector of them, in the type of the arithmetic."""
     if storage is BFLOAT16:
-        bits = builder.shl(builder.zext(value, ir.IntType(32)), ir.Constant(ir.IntType(32), 16))
-        return builder.bitcast(bits, ir.FloatType())
+        word = _like(value, ir.IntType(32))
+        bits = builder.shl(builder.zext(value, word), _splat(word, 16))
+        return builder.bitcast(bits, _like(value, ir.FloatType()))
     if storage is FLOAT16:
-        return builder.fpext(builder.bitcast(value, ir.HalfType()), ir.FloatType())
+        half = builder.bitcast(value, _like(value, ir.HalfType()))
+        return builder.fpext(half, _like(value, ir.FloatType()))
     return value
 
 
-def _narrow(builder: Any, value: Any, storage: Any) -> Any:
+def narrow(builder: Any, value: Any, storage: Any) -> Any:
+    """Return a value of the arithmetic, or a vector of them, as it is stored."""
     if storage is BFLOAT16:
         return _round_to_bfloat16(builder, value)
     if storage is FLOAT16:
-        return builder.bitcast(builder.fptrunc(value, ir.HalfType()), ir.IntType(16))
+        half = builder.fptrunc(value, _like(value, ir.HalfType()))
+        return builder.bitcast(half, _like(value, ir.IntType(16)))
     return value
 
 
+def _like(value: Any, element: Any) -> Any:
+    """Return the type with `element` in the place of a value's, scalar or vector."""
+    if isinstance(value.type, ir.VectorType):
+        return ir.VectorType(element, value.type.count)
+    return element
+
+
+def _splat(kind: Any, number: int) -> Any:
+    if isinstance(kind, ir.VectorType):
+        return ir.Constant(kind, [number] * kind.count)
+    return ir.Constant(kind, number)
+
+
+class _BFloat16(ir.Type):
+    """LLVM's own type, which llvmlite leaves out."""
+
+    def __str__(self) -> str:
+        return "bfloat"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _BFloat16)
+
+    def __hash__(self) -> int:
+        return hash(_BFloat16)
+
+
+@functools.cache
+def processor_has(feature: str) -> bool:
+    """Whether the processor has an instruction set, by LLVM's name for it."""
+    return bool(binding.get_host_cpu_features().get(feature, False))
+
+
 def _round_to_bfloat16(builder: Any, value: Any) -> Any:
-    word = ir.IntType(32)
+    short, word = _like(value, ir.IntType(16)), _like(value, ir.IntType(32))
+    if processor_has("avx512bf16"):
+        return builder.bitcast(builder.fptrunc(value, _like(value, _BFloat16())), short)
     bits = builder.bitcast(value, word)
-    odd = builder.and_(builder.lshr(bits, word(16)), word(1))
-    rounded = builder.lshr(builder.add(bits, builder.add(odd, word(0x7FFF))), word(16))
+    sixteen = _splat(word, 16)
+    odd = builder.and_(builder.lshr(bits, sixteen), _splat(word, 1))
+    raised = builder.add(bits, builder.add(odd, _splat(word, 0x7FFF)))
     # Adding to the bits of a NaN could make it an infinity.
-    quiet = builder.or_(builder.lshr(bits, word(16)), word(0x40))
+    quiet = builder.or_(bits, _splat(word, 0x400000))
     unordered = builder.fcmp_unordered("uno", value, value)
-    return builder.trunc(builder.select(unordered, quiet, rounded), ir.IntType(16))
+    return builder.trunc(builder.lshr(builder.select(unordered, quiet, raised), sixteen), short)

@@ -10,10 +10,14 @@ from torch import Tensor
 
 from . import _context as at
 from . import _pool
+from ._masks import WORD
+from ._planes import CHUNK, GROUP
+from ._vectors import MOST
 
-LONG = 128  # values of a plane from which on vectors fill it well
+LONG = 256  # values of a plane from which on vectors fill it well
 SHORT = 64  # columns below which several rows are put side by side
 ALONE = 16_384  # values below which a second thread costs more than it brings
+STRIP = 32  # rows whose sums are taken in the type of the arithmetic
 
 
 class Plan(NamedTuple):
@@ -26,9 +30,7 @@ class Plan(NamedTuple):
         phases: the plan's words of the context, for each phase.
         scratch: float64 values that the tasks hand on.
         mask: words of 16 bits that a bit a value takes, a row of memory beginning a word.
-        streamed: whether the output goes past the cache: where input and output together are larger
-            than the last-level cache, so that the output would not stay in it anyway.
-        huge: whether the output is large enough to come as fresh pages.
+        size: bytes of the input.
     """
 
     layout: str
@@ -37,8 +39,14 @@ class Plan(NamedTuple):
     phases: tuple[bytes, ...]
     scratch: int
     mask: int
-    streamed: bool
-    huge: bool
+    size: int
+
+    def streamed(self, tensors: int) -> bool:
+        """Whether the output of a pass over so many tensors goes past the cache.
+
+        Where they are together larger than the last-level cache, it would not stay there anyway.
+        """
+        return tensors * self.size > _pool.cache_sizes()[1]
 
 
 def plan(x: Tensor) -> Plan | None:
@@ -80,10 +88,31 @@ def _dense(shape: tuple[int, ...], stride: tuple[int, ...], order: Iterable[int]
 def _planes(rows: int, channels: int, length: int, size: int, threads: int) -> Plan:
     alone = threads == 1 or rows * channels * length <= ALONE
     shares = 1 if alone or channels >= 4 * threads else threads  # so that the tasks come out even
-    words = (rows, channels, length, 0, 0, shares, 0, rows * length)
-    mask = rows * channels * -(-length // 16)
-    count = channels * shares
-    return _finish("planes", channels, count, words, shares, 2 * count, mask, size)
+    pieces = -(-length // CHUNK)
+    chunk = -(-length // pieces // MOST) * MOST
+    group = 1 if shares > 1 else _group(rows, channels, length, size, 1 if alone else threads)
+    tasks = shares * -(-channels // group)
+    words = {
+        at.ROWS: rows,
+        at.CHANNELS: channels,
+        at.LENGTH: length,
+        at.SHARES: shares,
+        at.COUNT: rows * length,
+        at.GROUP: group,
+        at.CHUNK: chunk,
+        at.PIECES: -(-length // chunk),
+    }
+    mask = rows * channels * -(-length // WORD)
+    scratch = 2 * tasks if shares > 1 else 0
+    return _finish("planes", tasks, words, scratch, mask, size)
+
+
+def _group(rows: int, channels: int, length: int, size: int, threads: int) -> int:
+    """Return how many channels make a task: a core's own cache holds them, and tasks are even."""
+    fits = _pool.cache_sizes()[0] // 2 // (rows * length * size)
+    group = max(min(fits, channels // threads, GROUP), 1)
+    tasks = -(-channels // group)
+    return -(-channels // (-(-tasks // threads) * threads))
 
 
 def _rows(rows: int, channels: int, length: int, size: int, threads: int) -> Plan:
@@ -95,15 +124,25 @@ def _rows(rows: int, channels: int, length: int, size: int, threads: int) -> Pla
     alone = threads == 1 or rows * columns <= ALONE
     width, shares = columns, 1
     if columns == channels * length:
-        step = length * 16 // math.gcd(16, length)
+        step = length * WORD // math.gcd(WORD, length)
         width = _block(rows, columns, step, size, 1 if alone else threads)
     if width == columns and not alone:
         shares = min(threads, max(rows // 8, 1))
-    words = (rows, channels, length, columns, tail, shares, width, count)
+    words = {
+        at.ROWS: rows,
+        at.CHANNELS: channels,
+        at.LENGTH: length,
+        at.COLUMNS: columns,
+        at.TAIL: tail,
+        at.SHARES: shares,
+        at.WIDTH: width,
+        at.COUNT: count,
+        at.STRIP: STRIP,
+    }
     tasks = shares if shares > 1 else -(-columns // width)
-    mask = (rows + (tail > 0)) * -(-columns // 16)
-    scratch = 2 * columns * shares if shares > 1 else 0
-    return _finish("rows", channels, tasks, words, shares, scratch, mask, size)
+    mask = (rows + (tail > 0)) * -(-columns // WORD)
+    scratch = 2 * -(-columns // MOST) * MOST * shares if shares > 1 else 0
+    return _finish("rows", tasks, words, scratch, mask, size)
 
 
 def _block(rows: int, columns: int, step: int, size: int, blocks: int) -> int:
@@ -120,25 +159,19 @@ def _block(rows: int, columns: int, step: int, size: int, blocks: int) -> int:
 
 
 def _finish(
-    layout: str,
-    channels: int,
-    tasks: int,
-    words: tuple[int, ...],
-    shares: int,
-    scratch: int,
-    mask: int,
-    size: int,
+    layout: str, tasks: int, words: dict[int, int], scratch: int, mask: int, size: int
 ) -> Plan:
     both = at.SUM | at.APPLY
-    phases = (both,) if shares == 1 else (at.SUM, at.APPLY)
-    total = words[-1] * channels * size
+    phases = (both,) if words[at.SHARES] == 1 else (at.SUM, at.APPLY)
     return Plan(
         layout=layout,
-        channels=channels,
+        channels=words[at.CHANNELS],
         tasks=tasks,
-        phases=tuple(at.pack_plan(phase, *words) for phase in phases),
+        phases=tuple(
+            at.pack_plan(*({**words, at.PHASE: phase}.get(word, 0) for word in at.PLAN))
+            for phase in phases
+        ),
         scratch=scratch,
         mask=mask,
-        streamed=2 * total > _pool.cache_sizes()[1],
-        huge=total > _pool.FRESH_PAGES,
+        size=words[at.COUNT] * words[at.CHANNELS] * size,
     )

@@ -3,84 +3,79 @@
 import numpy as np
 from numba import njit
 
-from ._memory import (
-    like,
-    load,
-    store,
-)
-from ._values import (
-    HUGE,
-    IDENTITY,
-    SUMS,
-    TINY,
-    VALUES,
-    activate,
-    affine_of,
-    centred,
-    distance,
-    slope_at,
-)
+from ._chunks import gradient_at, input_gradient_at, normalize_at
+from ._masks import first
+from ._memory import get, inlined, rounded
+from ._values import HUGE, TINY
+from ._vectors import fma, like, load, splat, total, wide, width
 
 
-@njit(forceinline=True, fastmath=SUMS)
-def total(x, n):
-    total = like(load(x, 0), 0.0)
-    for i in range(n):
-        total += load(x, i)
-    return total
+@inlined
+def whole(x, n):
+    """Return how many of `n` values are in whole vectors."""
+    return n - n % width(x)
 
 
-@njit(forceinline=True, fastmath=VALUES)
+@inlined
 def centre_of(x, n):
     """Return about the mean; any value will do, and a value it is where the sum overflows."""
-    centre = total(x, n) / like(load(x, 0), n)
-    return centre if abs(np.float64(centre)) < HUGE else load(x, 0)
+    sums, end = splat(x, 0.0), whole(x, n)
+    for i in range(0, end, width(x)):
+        sums = sums + load(x, i, None, sums)
+    if end < n:
+        sums = sums + load(x, end, first(x, n - end), splat(x, 0.0))
+    centre = total(sums) / n
+    return centre if abs(centre) < HUGE else np.float64(get(x, 0))
 
 
-@njit(forceinline=True, fastmath=SUMS)
+@inlined
 def around(x, n, centre):
-    """Return the sums of x - centre and of its square, in the type of the arithmetic."""
-    sum1 = like(centre, 0.0)
-    sum2 = like(centre, 0.0)
-    for i in range(n):
-        d = distance(load(x, i), centre)
-        sum1 += d
-        sum2 += d * d
-    return sum1, sum2
+    """Return the sums of x - centre and of its square."""
+    origin, end = splat(x, centre), whole(x, n)
+    sum1, sum2 = splat(x, 0.0), splat(x, 0.0)
+    for i in range(0, end, width(x)):
+        d = load(x, i, None, origin) - origin
+        sum1, sum2 = sum1 + d, fma(d, d, sum2)
+    if end < n:
+        d = load(x, end, first(x, n - end), origin) - origin
+        sum1, sum2 = sum1 + d, fma(d, d, sum2)
+    return total(sum1), total(sum2)
 
 
-@njit(fastmath=SUMS)
+@inlined
 def around_in_float64(x, n, centre):
-    """Return the same in float64: for squares that float32 cannot hold."""
-    sum1, sum2 = 0.0, 0.0
-    for i in range(n):
-        d = np.float64(load(x, i)) - np.float64(centre)
-        sum1 += d
-        sum2 += d * d
-    return sum1, sum2
+    """Return the same, all in float64: for squares that float32 cannot hold."""
+    sum1, sum2 = wide(splat(x, 0.0)), wide(splat(x, 0.0))
+    origin, end = like(sum1, centre), whole(x, n)
+    for i in range(0, end, width(x)):
+        d = wide(load(x, i, None, splat(x, 0.0))) - origin
+        sum1, sum2 = sum1 + d, fma(d, d, sum2)
+    if end < n:
+        d = wide(load(x, end, first(x, n - end), splat(x, centre))) - origin
+        sum1, sum2 = sum1 + d, fma(d, d, sum2)
+    return total(sum1), total(sum2)
 
 
-@njit(forceinline=True)
+@inlined
 def constant(x, n, centre, sum1, sum2):
     """Whether both sums are zero because all values are equal, and not because squares vanished."""
-    return sum1 == 0.0 and sum2 == 0.0 and load(x, 0) == centre and load(x, n - 1) == centre
+    return sum1 == 0.0 and sum2 == 0.0 and get(x, 0) == centre and get(x, n - 1) == centre
 
 
-@njit(fastmath=VALUES)
+@njit(error_model="numpy")
 def moments_again(x, n):
     """Return the sums around the chunk's own mean, and that mean: for a chunk unlike the last.
 
     The chunk lies in the first-level cache, so it is cheap to go over it again.
     """
-    centre = centre_of(x, n)
+    centre = np.float64(rounded(x, centre_of(x, n)))
     sum1, sum2 = around(x, n, centre)
-    wide1, wide2 = np.float64(sum1), np.float64(sum2)
-    if not TINY < wide2 < HUGE and not constant(x, n, centre, wide1, wide2):
-        wide1, wide2 = around_in_float64(x, n, centre)
-    return wide1, wide2, centre
+    if not TINY < sum2 < HUGE and not constant(x, n, centre, sum1, sum2):
+        sum1, sum2 = around_in_float64(x, n, centre)
+    return sum1, sum2, centre
 
 
-@njit(forceinline=True, fastmath=VALUES)
+@inlined
 def moments(x, n, shift, centre):
     """Return the sums of x - shift and of its square over a chunk, and a centre for the next.
 
@@ -88,85 +83,72 @@ def moments(x, n, shift, centre):
     mean lies within three of its standard deviations from it.
     """
     sum1, sum2 = around(x, n, centre)
-    wide1, wide2 = np.float64(sum1), np.float64(sum2)
-    near = wide1 * wide1 <= 0.9 * n * wide2 and TINY < wide2 < HUGE
-    if not near and not constant(x, n, centre, wide1, wide2):
-        wide1, wide2, centre = moments_again(x, n)
-    step = np.float64(centre) - shift
-    return wide1 + n * step, wide2 + step * (2.0 * wide1 + n * step), centre
+    near = sum1 * sum1 <= 0.9 * n * sum2 and TINY < sum2 < HUGE
+    if not near and not constant(x, n, centre, sum1, sum2):
+        sum1, sum2, centre = moments_again(x, n)
+    step = centre - shift
+    return sum1 + n * step, sum2 + step * (2.0 * sum1 + n * step), centre
 
 
-@njit(forceinline=True, fastmath=VALUES)
-def normalize(x, residual, y, n, mean, affine, has_residual, activation, alpha):
-    high, low = mean
-    scale, bias = affine
-    for i in range(n):
-        z = affine_of(centred(load(x, i), high, low), scale, bias)
-        if has_residual:
-            z = z + load(residual, i)
-        store(y, i, activate(z, activation, alpha))
+@inlined
+def normalize(n, line, x, residual, y, bits, has_residual, masked, activation, alpha):
+    end = whole(x, n)
+    for i in range(0, end, width(x)):
+        normalize_at(i, None, line, x, residual, y, bits, has_residual, masked, activation, alpha)
+    if end < n:
+        mask = first(x, n - end)
+        normalize_at(end, mask, line, x, residual, y, bits, has_residual, masked, activation, alpha)
 
 
-@njit(forceinline=True, fastmath=VALUES)
-def gradient(g, d, residual, i, affine, added, activation, alpha):
-    """Return the gradient before the activation; `d` is the centred input."""
-    scale, bias = affine
-    value = load(g, i)
-    if activation != IDENTITY:
-        z = affine_of(d, scale, bias)
-        if added:
-            z = z + load(residual, i)
-        value = value * slope_at(z, activation, alpha)
-    return value
+@inlined
+def gradient_sums(n, line, x, residual, dy, bits, has_residual, masked, activation, alpha):
+    """Return the sums of g and of g times the centred input."""
+    end = whole(x, n)
+    sum1, sum2 = splat(x, 0.0), splat(x, 0.0)
+    for i in range(0, end, width(x)):
+        g, d = gradient_at(
+            i, None, line, x, residual, dy, bits, has_residual, masked, activation, alpha
+        )
+        sum1, sum2 = sum1 + g, fma(g, d, sum2)
+    if end < n:
+        mask = first(x, n - end)
+        g, d = gradient_at(
+            end, mask, line, x, residual, dy, bits, has_residual, masked, activation, alpha
+        )
+        sum1, sum2 = sum1 + g, fma(g, d, sum2)
+    return total(sum1), total(sum2)
 
 
-@njit(forceinline=True, fastmath=SUMS)
-def products(g, x, residual, n, mean, affine, added, activation, alpha):
-    """Return the sums of g and of g times the centred input, in the type of the arithmetic."""
-    high, low = mean
-    sum1, sum2 = like(high, 0.0), like(high, 0.0)
-    for i in range(n):
-        d = centred(load(x, i), high, low)
-        value = gradient(g, d, residual, i, affine, added, activation, alpha)
-        sum1 += value
-        sum2 += value * d
-    return sum1, sum2
-
-
-@njit(fastmath=SUMS)
-def products_in_float64(g, x, residual, n, mean, affine, added, activation, alpha):
-    high, low = mean
-    sum1, sum2 = 0.0, 0.0
-    for i in range(n):
-        d = centred(load(x, i), high, low)
-        value = gradient(g, d, residual, i, affine, added, activation, alpha)
-        sum1 += np.float64(value)
-        sum2 += np.float64(value) * np.float64(d)
-    return sum1, sum2
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def gradient_sums(g, x, residual, n, mean, affine, added, activation, alpha):
-    sum1, sum2 = products(g, x, residual, n, mean, affine, added, activation, alpha)
-    wide1, wide2 = np.float64(sum1), np.float64(sum2)
-    if not (abs(wide1) < HUGE and abs(wide2) < HUGE):
-        return products_in_float64(g, x, residual, n, mean, affine, added, activation, alpha)
-    return wide1, wide2
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def input_gradient(
-    g, x, residual, dx, dresidual, n, mean, affine, factors, flows, added, activation, alpha
+@njit(error_model="numpy")
+def gradient_sums_in_float64(
+    n, line, x, residual, dy, bits, has_residual, masked, activation, alpha
 ):
-    """Write dx, and dresidual where it is not known yet; `flows` through the statistics or not."""
-    high, low = mean
-    of_g, of_x, constant = factors
-    for i in range(n):
-        d = centred(load(x, i), high, low)
-        value = gradient(g, d, residual, i, affine, added, activation, alpha)
-        if added:
-            store(dresidual, i, value)
-        if flows:
-            store(dx, i, of_g * value + (of_x * d + constant))
-        else:
-            store(dx, i, of_g * value)
+    """Return the same with their products and sums in float64."""
+    sum1, sum2 = wide(splat(x, 0.0)), wide(splat(x, 0.0))
+    for i in range(0, n, width(x)):
+        mask = first(x, n - i)
+        g, d = gradient_at(
+            i, mask, line, x, residual, dy, bits, has_residual, masked, activation, alpha
+        )
+        sum1, sum2 = sum1 + wide(g), fma(wide(g), wide(d), sum2)
+    return total(sum1), total(sum2)
+
+
+@inlined
+def input_gradient(
+    n, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual, masked,
+    activation, alpha,
+):  # fmt: skip
+    """Write dx, and dresidual where there is a residual."""
+    end = whole(x, n)
+    for i in range(0, end, width(x)):
+        input_gradient_at(
+            i, None, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual,
+            masked, activation, alpha,
+        )  # fmt: skip
+    if end < n:
+        mask = first(x, n - end)
+        input_gradient_at(
+            end, mask, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual,
+            masked, activation, alpha,
+        )  # fmt: skip

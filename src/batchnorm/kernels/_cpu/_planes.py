@@ -1,78 +1,105 @@
 """Kernels for contiguous ``(N, C, S)`` with long runs of S values: images.
 
-A task is one channel, or one of its `SHARES` where channels are fewer than threads. The values of a
-channel are read from memory once: the second pass finds them in the cache.
+A task is a group of neighbouring channels, whose values stay in a core's own cache between the two
+passes, and which are read in the order of memory; or one of the `SHARES` of one channel, where
+channels are few.
 """
 
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from . import _context as at
-from ._chunks import CHUNK, WORD, flush, keep, pack, words
-from ._memory import (
-    BFLOAT16,
-    FLOAT64,
-    get,
-    load,
-    offset,
-    pointer,
-    put,
-    real,
-    rounded,
-    store,
+from ._chunks import flush, words
+from ._masks import WORD
+from ._memory import BFLOAT16, FLOAT64, get, inlined, offset, pointer, put, real, rounded
+from ._plane_loops import (
+    centre_of,
+    gradient_sums,
+    gradient_sums_in_float64,
+    input_gradient,
+    moments,
+    normalize,
 )
-from ._plane_loops import centre_of, gradient_sums, input_gradient, moments, normalize
-from ._values import (
-    IDENTITY,
-    RELU,
-    moments_of,
-    parameter,
-    scale_of,
-    split,
-)
+from ._values import HUGE, RELU, around_mean, factors_of, line_of, moments_of, parameter, scale_of
+from ._vectors import splat
+
+CHUNK = 2048  # values that stay in the first-level cache between two steps, at most
+GROUP = 64  # channels of a task, at most
 
 
-@njit(forceinline=True)
-def _share(c, task):
-    """Return the channel of a task, and its first and last chunk."""
-    shares = c[at.SHARES]
-    chunks = c[at.ROWS] * ((c[at.LENGTH] + CHUNK - 1) // CHUNK)
-    share = task % shares
-    return task // shares, chunks * share // shares, chunks * (share + 1) // shares
+@inlined
+def _task(c, task):
+    """Return a task's first channel, how many it has, and its first and last piece."""
+    shares, group = c[at.SHARES], c[at.GROUP]
+    share, channel = task % shares, task // shares * group
+    channels = min(group, c[at.CHANNELS] - channel)
+    pieces = c[at.ROWS] * channels * c[at.PIECES]
+    return channel, channels, pieces * share // shares, pieces * (share + 1) // shares
 
 
-@njit(forceinline=True)
-def _chunk(c, channel, number):
+@inlined
+def _piece(c, channels, number):
+    """Return the row, the channel within the group and the chunk of a piece."""
+    pieces = c[at.PIECES]
+    plane = number // pieces
+    return plane // channels, plane % channels, number % pieces
+
+
+@inlined
+def _next(c, channels, row, k, chunk):
+    """Return the piece that follows in memory: the same without divisions."""
+    chunk += 1
+    if chunk == c[at.PIECES]:
+        chunk = 0
+        k += 1
+        if k == channels:
+            k = 0
+            row += 1
+    return row, k, chunk
+
+
+@inlined
+def _place(c, channel, row, chunk):
     """Return where a chunk starts, its length, and where its mask starts."""
     length = c[at.LENGTH]
-    per_plane = (length + CHUNK - 1) // CHUNK
-    plane = (number // per_plane) * c[at.CHANNELS] + channel
-    start = (number % per_plane) * CHUNK
+    start = chunk * c[at.CHUNK]
+    plane = row * c[at.CHANNELS] + channel
     return (
         plane * length + start,
-        min(CHUNK, length - start),
+        min(c[at.CHUNK], length - start),
         plane * words(length) + start // WORD,
     )
 
 
-@njit(forceinline=True)
-def _shift(c, x, channel):
-    """Return the number that a channel's sums are taken around: the mean of its first chunk."""
-    start, n, _ = _chunk(c, channel, 0)
-    return np.float64(centre_of(offset(x, start), n))
-
-
-@njit(forceinline=True)
-def _gathered(c, channel):
-    """Return the two sums of a channel over all its shares."""
-    scratch = pointer(c[at.SCRATCH], FLOAT64)
+@inlined
+def _gathered(c, sums, channel, k):
+    """Return the two sums of a channel, over all its shares."""
+    if c[at.SHARES] == 1:
+        return get(sums, 2 * k), get(sums, 2 * k + 1)
     sum1, sum2 = 0.0, 0.0
     for task in range(channel * c[at.SHARES], (channel + 1) * c[at.SHARES]):
-        sum1 += get(scratch, 2 * task)
-        sum2 += get(scratch, 2 * task + 1)
+        sum1 += get(pointer(c[at.SCRATCH], FLOAT64), 2 * task)
+        sum2 += get(pointer(c[at.SCRATCH], FLOAT64), 2 * task + 1)
     return sum1, sum2
+
+
+@inlined
+def _vectors(x, values, k):
+    """Return three numbers of a channel as vectors."""
+    return (
+        splat(x, get(values, 3 * k)),
+        splat(x, get(values, 3 * k + 1)),
+        splat(x, get(values, 3 * k + 2)),
+    )
+
+
+@inlined
+def _keep(values, k, numbers):
+    a, b, c = numbers
+    put(values, 3 * k, a)
+    put(values, 3 * k + 1, b)
+    put(values, 3 * k + 2, c)
 
 
 def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, version: int) -> Any:
@@ -87,51 +114,68 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
             pointer(c[at.OUTPUT], storage),
         )
         bits = pointer(c[at.MASK], BFLOAT16)
-        scratch = pointer(c[at.SCRATCH], FLOAT64)
-        room = np.empty(CHUNK + 2 * WORD, np.float64)
-        spare = pointer(room.ctypes.data, storage)
-        buffer = pointer((room.ctypes.data + 8 * WORD + 63) // 64 * 64, storage)
         alpha = real(c[at.ALPHA])
-        count = c[at.ROWS] * c[at.LENGTH]
+        room = np.empty(7 * GROUP + (CHUNK if streamed else 0), np.float64)
+        shifts = pointer(room.ctypes.data, FLOAT64)
+        centres, own, lines = (
+            offset(shifts, GROUP),
+            offset(shifts, 2 * GROUP),
+            offset(shifts, 4 * GROUP),
+        )
+        buffer = pointer(room.ctypes.data + 8 * 7 * GROUP, storage)
         for task in range(begin, end):
-            channel, first, last = _share(c, task)
-            shift = _shift(c, x, channel) if c[at.BATCH_STATISTICS] else 0.0
+            channel0, channels, begins, ends = _task(c, task)
+            sums = own if c[at.SHARES] == 1 else offset(pointer(c[at.SCRATCH], FLOAT64), 2 * task)
+            if c[at.BATCH_STATISTICS]:
+                for k in range(channels):
+                    start, n, _ = _place(c, channel0 + k, 0, 0)
+                    shift = np.float64(rounded(x, centre_of(offset(x, start), n)))
+                    put(shifts, k, shift)
             if c[at.PHASE] & at.SUM and c[at.BATCH_STATISTICS]:
-                sum1, sum2 = 0.0, 0.0
-                centre = rounded(x, shift)
-                for number in range(first, last):
-                    start, n, _ = _chunk(c, channel, number)
-                    part1, part2, centre = moments(offset(x, start), n, shift, centre)
-                    sum1 += part1
-                    sum2 += part2
-                put(scratch, 2 * task, sum1)
-                put(scratch, 2 * task + 1, sum2)
+                for k in range(channels):
+                    put(centres, k, get(shifts, k))
+                    put(sums, 2 * k, 0.0)
+                    put(sums, 2 * k + 1, 0.0)
+                row, k, chunk = _piece(c, channels, begins)
+                for _ in range(begins, ends):
+                    start, n, _ = _place(c, channel0 + k, row, chunk)
+                    sum1, sum2, centre = moments(
+                        offset(x, start), n, get(shifts, k), get(centres, k)
+                    )
+                    put(centres, k, centre)
+                    put(sums, 2 * k, get(sums, 2 * k) + sum1)
+                    put(sums, 2 * k + 1, get(sums, 2 * k + 1) + sum2)
+                    row, k, chunk = _next(c, channels, row, k, chunk)
             if not c[at.PHASE] & at.APPLY:
                 continue
-            if c[at.BATCH_STATISTICS]:
-                sum1, sum2 = _gathered(c, channel)
-                mean, var = moments_of(sum1, sum2, shift, count)
-            else:
-                mean = parameter(c[at.MEAN_GIVEN], c[at.MEAN_STORED], channel, 0.0)
-                var = parameter(c[at.VAR_GIVEN], c[at.VAR_STORED], channel, 1.0)
-            weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
-            bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
-            invstd, scale = scale_of(var, weight, real(c[at.EPS]))
-            if task % c[at.SHARES] == 0:
-                store(pointer(c[at.MEAN], FLOAT64), channel, mean)
-                store(pointer(c[at.VAR], FLOAT64), channel, var)
-                store(pointer(c[at.INVSTD], FLOAT64), channel, invstd)
-            parts, affine = split(x, mean), (rounded(x, scale), rounded(x, bias))
-            for number in range(first, last):
-                start, n, word = _chunk(c, channel, number)
+            for k in range(channels):
+                channel = channel0 + k
+                if c[at.BATCH_STATISTICS]:
+                    sum1, sum2 = _gathered(c, sums, channel, k)
+                    mean, var = moments_of(sum1, sum2, get(shifts, k), c[at.COUNT])
+                else:
+                    mean = parameter(c[at.MEAN_GIVEN], c[at.MEAN_STORED], channel, 0.0)
+                    var = parameter(c[at.VAR_GIVEN], c[at.VAR_STORED], channel, 1.0)
+                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
+                bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
+                invstd, scale = scale_of(var, weight, real(c[at.EPS]))
+                if task % c[at.SHARES] == 0:
+                    put(pointer(c[at.MEAN], FLOAT64), channel, mean)
+                    put(pointer(c[at.VAR], FLOAT64), channel, var)
+                    put(pointer(c[at.INVSTD], FLOAT64), channel, invstd)
+                _keep(lines, k, line_of(x, mean, scale, bias))
+            row, k, chunk = _piece(c, channels, begins)
+            for _ in range(begins, ends):
+                start, n, word = _place(c, channel0 + k, row, chunk)
                 place = offset(y, start)
-                target = buffer if streamed else place
-                source, added = offset(x, start), offset(residual, start)
-                normalize(source, added, target, n, parts, affine, has_residual, activation, alpha)
-                if masked:
-                    pack(offset(bits, word), target, n, spare)
+                normalize(
+                    n, _vectors(x, lines, k), offset(x, start), offset(residual, start),
+                    buffer if streamed else place, offset(bits, word),
+                    has_residual, masked, activation, alpha,
+                )  # fmt: skip
                 if streamed:
                     flush(place, buffer, n, size)
+                row, k, chunk = _next(c, channels, row, k, chunk)
         return version  # part of the key of the compiled code on disk
 
     return planes_forward
@@ -142,8 +186,6 @@ def backward(
 ) -> Any:
     """Return the backward kernel for one kind of values, activation and way of storing."""
     masked = has_residual and activation == RELU
-    added = has_residual and not masked
-    inner = IDENTITY if masked else activation  # the mask is applied first, once
     size = storage.bitwidth // 8
 
     def planes_backward(begin, end, c):
@@ -154,62 +196,73 @@ def backward(
         )
         dx, dresidual = pointer(c[at.OUTPUT], storage), pointer(c[at.DRESIDUAL], storage)
         bits = pointer(c[at.MASK], BFLOAT16)
-        scratch = pointer(c[at.SCRATCH], FLOAT64)
-        room = np.empty(CHUNK + 2 * WORD, np.float64)
-        spare = pointer(room.ctypes.data, storage)
-        buffer = pointer((room.ctypes.data + 8 * WORD + 63) // 64 * 64, storage)
         alpha = real(c[at.ALPHA])
-        count = c[at.ROWS] * c[at.LENGTH]
-        g = dresidual if masked else dy
+        room = np.empty(8 * GROUP + (2 * CHUNK if streamed else 0), np.float64)
+        own = pointer(room.ctypes.data, FLOAT64)
+        lines, factors = offset(own, 2 * GROUP), offset(own, 5 * GROUP)
+        buffer1 = pointer(room.ctypes.data + 8 * 8 * GROUP, storage)
+        buffer2 = pointer(room.ctypes.data + 8 * 8 * GROUP + 8 * CHUNK, storage)
         for task in range(begin, end):
-            channel, first, last = _share(c, task)
-            mean = load(pointer(c[at.MEAN], FLOAT64), channel)
-            invstd = load(pointer(c[at.INVSTD], FLOAT64), channel)
-            weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
-            bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
-            parts, affine = split(x, mean), (rounded(x, weight * invstd), rounded(x, bias))
+            channel0, channels, begins, ends = _task(c, task)
+            sums = own if c[at.SHARES] == 1 else offset(pointer(c[at.SCRATCH], FLOAT64), 2 * task)
+            for k in range(channels):
+                channel = channel0 + k
+                mean = get(pointer(c[at.MEAN], FLOAT64), channel)
+                invstd = get(pointer(c[at.INVSTD], FLOAT64), channel)
+                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
+                bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
+                _keep(lines, k, line_of(x, mean, weight * invstd, bias))
             if c[at.PHASE] & at.SUM:
-                sum1, sum2 = 0.0, 0.0
-                for number in range(first, last):
-                    start, n, word = _chunk(c, channel, number)
-                    if masked:
-                        kept = offset(dresidual, start)
-                        keep(kept, offset(dy, start), offset(bits, word), n, spare)
-                    source, other = offset(x, start), offset(residual, start)
-                    part1, part2 = gradient_sums(
-                        offset(g, start), source, other, n, parts, affine, added, inner, alpha
-                    )
-                    sum1 += part1
-                    sum2 += part2
-                put(scratch, 2 * task, sum1)
-                put(scratch, 2 * task + 1, sum2)
+                for k in range(channels):
+                    put(sums, 2 * k, 0.0)
+                    put(sums, 2 * k + 1, 0.0)
+                row, k, chunk = _piece(c, channels, begins)
+                for _ in range(begins, ends):
+                    start, n, word = _place(c, channel0 + k, row, chunk)
+                    source, added = offset(x, start), offset(residual, start)
+                    gradient, kept = offset(dy, start), offset(bits, word)
+                    line = _vectors(x, lines, k)
+                    sum1, sum2 = gradient_sums(
+                        n, line, source, added, gradient, kept, has_residual, masked, activation,
+                        alpha,
+                    )  # fmt: skip
+                    if not (abs(sum1) < HUGE and abs(sum2) < HUGE):
+                        sum1, sum2 = gradient_sums_in_float64(
+                            n, line, source, added, gradient, kept, has_residual, masked,
+                            activation, alpha,
+                        )  # fmt: skip
+                    put(sums, 2 * k, get(sums, 2 * k) + sum1)
+                    put(sums, 2 * k + 1, get(sums, 2 * k + 1) + sum2)
+                    row, k, chunk = _next(c, channels, row, k, chunk)
             if not c[at.PHASE] & at.APPLY:
                 continue
-            sum1, sum2 = _gathered(c, channel)
-            if task % c[at.SHARES] == 0:
-                store(pointer(c[at.DBIAS], FLOAT64), channel, sum1)
-                store(pointer(c[at.DWEIGHT], FLOAT64), channel, sum2 * invstd)
-            of_g = weight * invstd
-            of_x = -of_g * invstd * invstd * sum2 / count
-            factors = (rounded(x, of_g), rounded(x, of_x), rounded(x, -of_g * sum1 / count))
-            for number in range(first, last):
-                start, n, _ = _chunk(c, channel, number)
-                place = offset(dx, start)
-                target = buffer if streamed else place
-                source, gradient = offset(x, start), offset(g, start)
-                other, kept = offset(residual, start), offset(dresidual, start)
-                if c[at.BATCH_STATISTICS]:
-                    input_gradient(
-                        gradient, source, other, target, kept, n, parts, affine, factors, True,
-                        added, inner, alpha,
-                    )  # fmt: skip
-                else:
-                    input_gradient(
-                        gradient, source, other, target, kept, n, parts, affine, factors, False,
-                        added, inner, alpha,
-                    )  # fmt: skip
+            for k in range(channels):
+                channel = channel0 + k
+                mean = get(pointer(c[at.MEAN], FLOAT64), channel)
+                invstd = get(pointer(c[at.INVSTD], FLOAT64), channel)
+                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
+                rest = mean - get(lines, 3 * k)
+                sum1, sum2 = _gathered(c, sums, channel, k)
+                sum2 = around_mean(sum1, sum2, rest)
+                if task % c[at.SHARES] == 0:
+                    put(pointer(c[at.DBIAS], FLOAT64), channel, sum1)
+                    put(pointer(c[at.DWEIGHT], FLOAT64), channel, sum2 * invstd)
+                _keep(factors, k, factors_of(weight, invstd, sum1, sum2, rest, c[at.COUNT]))
+            row, k, chunk = _piece(c, channels, begins)
+            for _ in range(begins, ends):
+                start, n, word = _place(c, channel0 + k, row, chunk)
+                to, beside = offset(dx, start), offset(dresidual, start)
+                input_gradient(
+                    n, _vectors(x, lines, k), _vectors(x, factors, k), c[at.BATCH_STATISTICS] != 0,
+                    offset(x, start), offset(residual, start), offset(dy, start),
+                    offset(bits, word), buffer1 if streamed else to,
+                    buffer2 if streamed else beside, has_residual, masked, activation, alpha,
+                )  # fmt: skip
                 if streamed:
-                    flush(place, buffer, n, size)
+                    flush(to, buffer1, n, size)
+                    if has_residual:
+                        flush(beside, buffer2, n, size)
+                row, k, chunk = _next(c, channels, row, k, chunk)
         return version  # part of the key of the compiled code on disk
 
     return planes_backward

@@ -1,171 +1,242 @@
-"""The loops over the values of rows: what `_rows` does to one row, or to several at once."""
+"""The loops over the values of rows.
+
+For the sums the same columns are taken of each row of a strip, so that they stay in registers.
+What is written is written a row at a time, in the order of memory.
+"""
 
 import numpy as np
 from numba import njit
 
 from . import _context as at
-from ._memory import (
-    FLOAT64,
-    get,
-    load,
-    offset,
-    pointer,
-    put,
-    rounded,
-    store,
-)
-from ._values import (
-    IDENTITY,
-    SUMS,
-    VALUES,
-    activate,
-    affine_of,
-    centred,
-    slope_at,
-    split,
-)
+from ._chunks import gradient_at, input_gradient_at, normalize_at, words
+from ._masks import WORD, first, where
+from ._memory import get, inlined, offset, put, rounded
+from ._vectors import accumulate, fma, like, load, prefetch, splat, store, total, wide, width
+
+# In sums of float64 LLVM may choose the order; NaN and infinity survive.
+SUMS = {"reassoc", "contract", "nsz"}
 
 
-@njit(forceinline=True, fastmath=VALUES)
-def add_moments(x, n, shift, sum1, sum2):
-    for i in range(n):
-        d = np.float64(load(x, i) - get(shift, i))
-        put(sum1, i, get(sum1, i) + d)
-        put(sum2, i, get(sum2, i) + d * d)
+@inlined
+def line_at(i, columns):
+    """Return three numbers of each column, from the arrays that hold them."""
+    a, b, c = columns
+    none = splat(a, 0.0)
+    return load(a, i, None, none), load(b, i, None, none), load(c, i, None, none)
 
 
-@njit(forceinline=True, fastmath=VALUES)
-def add_moments_of_eight(x, stride, n, shift, sum1, sum2):
-    """Add eight rows: together in the type of the arithmetic, and then to the float64 sums."""
-    x1, x2, x3 = offset(x, stride), offset(x, 2 * stride), offset(x, 3 * stride)
-    x4, x5, x6 = offset(x, 4 * stride), offset(x, 5 * stride), offset(x, 6 * stride)
-    x7 = offset(x, 7 * stride)
-    for i in range(n):
-        origin = get(shift, i)
-        d0, d1 = load(x, i) - origin, load(x1, i) - origin
-        d2, d3 = load(x2, i) - origin, load(x3, i) - origin
-        d4, d5 = load(x4, i) - origin, load(x5, i) - origin
-        d6, d7 = load(x6, i) - origin, load(x7, i) - origin
-        ones = ((d0 + d1) + (d2 + d3)) + ((d4 + d5) + (d6 + d7))
-        low = (d0 * d0 + d1 * d1) + (d2 * d2 + d3 * d3)
-        high = (d4 * d4 + d5 * d5) + (d6 * d6 + d7 * d7)
-        put(sum1, i, get(sum1, i) + np.float64(ones))
-        put(sum2, i, get(sum2, i) + np.float64(low + high))
+@inlined
+def _moments_at(i, mask, x, stride, rows, shift, sums):
+    sum1, sum2 = sums
+    origin = load(shift, i, None, splat(shift, 0.0))
+    ones, twos = splat(x, 0.0), splat(x, 0.0)
+    for row in range(rows):
+        prefetch(x, row * stride + i + width(x))
+        d = load(offset(x, row * stride), i, mask, origin) - origin
+        ones, twos = ones + d, fma(d, d, twos)
+    accumulate(sum1, i, ones)
+    accumulate(sum2, i, twos)
 
 
-@njit(fastmath=SUMS)
+@inlined
+def add_moments(n, x, stride, rows, shift, sums):
+    """Add the sums of x - shift and of its square: over a strip in the type of the arithmetic."""
+    end = n - n % width(x)
+    for i in range(0, end, width(x)):
+        _moments_at(i, None, x, stride, rows, shift, sums)
+    if end < n:
+        _moments_at(end, first(x, n - end), x, stride, rows, shift, sums)
+
+
+@inlined
+def _products_at(
+    i,
+    mask,
+    stride,
+    rows,
+    line,
+    x,
+    residual,
+    dy,
+    bits,
+    sums,
+    has_residual,
+    masked,
+    activation,
+    alpha,
+):
+    sum1, sum2 = sums
+    ones, twos = splat(x, 0.0), splat(x, 0.0)
+    known = line_at(i, line)
+    for row in range(rows):
+        place = row * stride
+        prefetch(x, place + i + width(x))
+        prefetch(dy, place + i + width(x))
+        g, d = gradient_at(
+            i, mask, known, offset(x, place), offset(residual, place), offset(dy, place),
+            offset(bits, row * words(stride)), has_residual, masked, activation, alpha,
+        )  # fmt: skip
+        ones, twos = ones + g, fma(g, d, twos)
+    accumulate(sum1, i, ones)
+    accumulate(sum2, i, twos)
+
+
+@inlined
+def add_products(
+    n, stride, rows, line, x, residual, dy, bits, sums, has_residual, masked, activation, alpha
+):
+    """Add the sums of g and of g times the centred input."""
+    end = n - n % width(x)
+    for i in range(0, end, width(x)):
+        _products_at(
+            i, None, stride, rows, line, x, residual, dy, bits, sums, has_residual, masked,
+            activation, alpha,
+        )  # fmt: skip
+    if end < n:
+        _products_at(
+            end, first(x, n - end), stride, rows, line, x, residual, dy, bits, sums, has_residual,
+            masked, activation, alpha,
+        )  # fmt: skip
+
+
+@njit(fastmath=SUMS, error_model="numpy")
 def exact_moments(c, x, channel, shift):
     """Return the two sums of a channel, all in float64: for squares that float32 cannot hold."""
     sum1, sum2 = 0.0, 0.0
     length, channels = c[at.LENGTH], c[at.CHANNELS]
     for position in range(c[at.COUNT] // length):
         start = (position * channels + channel) * length
-        for i in range(length):
-            d = np.float64(load(x, start + i)) - shift
+        for i in range(start, start + length):
+            d = np.float64(get(x, i)) - shift
             sum1 += d
             sum2 += d * d
     return sum1, sum2
 
 
-@njit(fastmath=SUMS)
-def exact_products(c, g, x, residual, channel, affine, added, activation, alpha):
-    """Return the two sums of a channel's gradient, all in float64."""
-    sum1, sum2 = 0.0, 0.0
-    length, channels = c[at.LENGTH], c[at.CHANNELS]
-    scale, bias = affine
-    high, low = split(x, load(pointer(c[at.MEAN], FLOAT64), channel))
-    for position in range(c[at.COUNT] // length):
-        start = (position * channels + channel) * length
-        for i in range(start, start + length):
-            value, d = load(g, i), centred(load(x, i), high, low)
-            if activation != IDENTITY:
-                z = affine_of(d, scale, bias)
-                if added:
-                    z = z + load(residual, i)
-                value = value * slope_at(z, activation, alpha)
-            sum1 += np.float64(value)
-            sum2 += np.float64(value) * np.float64(d)
-    return sum1, sum2
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def find_shift(c, x, first, n, shift):
-    """Write what each column's sums are taken around: the mean of a few rows, spread evenly.
-
-    One row would do in exact arithmetic; the mean of several keeps a single outlier from costing
-    digits.
-    """
-    rows, columns = max(c[at.ROWS], 1), c[at.COLUMNS]
-    samples = min(max(rows // 16, 1), 16)
-    part = rounded(x, 1.0 / samples)
-    for i in range(n):
-        put(shift, i, rounded(x, 0.0))
-    for sample in range(samples):
-        row = offset(x, sample * rows // samples * columns + first)
-        for i in range(n):
-            put(shift, i, get(shift, i) + load(row, i) * part)
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def normalize(x, residual, y, n, high, low, scale, bias, has_residual, activation, alpha):
-    for i in range(n):
-        z = affine_of(centred(load(x, i), get(high, i), get(low, i)), get(scale, i), get(bias, i))
-        if has_residual:
-            z = z + load(residual, i)
-        store(y, i, activate(z, activation, alpha))
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def gradient(g, x, residual, i, columns, added, activation, alpha):
-    """Return the gradient before the activation, and the centred input."""
-    high, low, scale, bias = columns
-    value, d = load(g, i), centred(load(x, i), get(high, i), get(low, i))
-    if activation != IDENTITY:
-        z = affine_of(d, get(scale, i), get(bias, i))
-        if added:
-            z = z + load(residual, i)
-        value = value * slope_at(z, activation, alpha)
-    return value, d
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def add_gradients(g, x, residual, n, columns, sum1, sum2, added, activation, alpha):
-    for i in range(n):
-        value, d = gradient(g, x, residual, i, columns, added, activation, alpha)
-        put(sum1, i, get(sum1, i) + np.float64(value))
-        put(sum2, i, get(sum2, i) + np.float64(value) * np.float64(d))
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def add_gradients_of_four(g, x, residual, stride, n, columns, sum1, sum2, added, activation, alpha):
-    """Add four rows: together in the type of the arithmetic, and then to the float64 sums."""
-    g1, g2, g3 = offset(g, stride), offset(g, 2 * stride), offset(g, 3 * stride)
-    x1, x2, x3 = offset(x, stride), offset(x, 2 * stride), offset(x, 3 * stride)
-    r1, r2, r3 = (
-        offset(residual, stride),
-        offset(residual, 2 * stride),
-        offset(residual, 3 * stride),
-    )
-    for i in range(n):
-        v0, d0 = gradient(g, x, residual, i, columns, added, activation, alpha)
-        v1, d1 = gradient(g1, x1, r1, i, columns, added, activation, alpha)
-        v2, d2 = gradient(g2, x2, r2, i, columns, added, activation, alpha)
-        v3, d3 = gradient(g3, x3, r3, i, columns, added, activation, alpha)
-        put(sum1, i, get(sum1, i) + np.float64((v0 + v1) + (v2 + v3)))
-        put(sum2, i, get(sum2, i) + np.float64((v0 * d0 + v1 * d1) + (v2 * d2 + v3 * d3)))
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def input_gradient(
-    g, x, residual, dx, dresidual, n, columns, factors, flows, added, activation, alpha
+@njit(error_model="numpy")
+def exact_products(
+    c, channel, line, x, residual, dy, bits, has_residual, masked, activation, alpha
 ):
-    """Write dx, and dresidual where it is not known yet; `flows` through the statistics or not."""
-    of_g, of_x, constant = factors
-    for i in range(n):
-        value, d = gradient(g, x, residual, i, columns, added, activation, alpha)
-        if added:
-            store(dresidual, i, value)
-        if flows:
-            store(dx, i, get(of_g, i) * value + (get(of_x, i) * d + get(constant, i)))
-        else:
-            store(dx, i, get(of_g, i) * value)
+    """Return the two sums of a channel's gradient, with their products and sums in float64."""
+    sum1, sum2 = wide(splat(x, 0.0)), wide(splat(x, 0.0))
+    length, columns = c[at.LENGTH], c[at.COLUMNS]
+    for position in range(c[at.COUNT] // length):
+        start = (position * c[at.CHANNELS] + channel) * length
+        row, end = start // columns, start % columns + length
+        shifted = row * columns
+        for i in range(end - length, end):
+            # With all values since the last word of the mask began, of which only this one counts.
+            lane = i % WORD
+            g, d = gradient_at(
+                i - lane, first(x, lane + 1), line, offset(x, shifted), offset(residual, shifted),
+                offset(dy, shifted), offset(bits, row * words(columns)),
+                has_residual, masked, activation, alpha,
+            )  # fmt: skip
+            g = where(first(x, lane), like(g, 0.0), g)
+            sum1, sum2 = sum1 + wide(g), fma(wide(g), wide(d), sum2)
+    return total(sum1), total(sum2)
+
+
+@inlined
+def normalize(n, line, x, residual, y, bits, has_residual, masked, activation, alpha):
+    """Write a row of y."""
+    end = n - n % width(x)
+    for i in range(0, end, width(x)):
+        normalize_at(
+            i, None, line_at(i, line), x, residual, y, bits, has_residual, masked, activation, alpha
+        )
+    if end < n:
+        mask = first(x, n - end)
+        normalize_at(
+            end, mask, line_at(end, line), x, residual, y, bits, has_residual, masked, activation,
+            alpha,
+        )  # fmt: skip
+
+
+@inlined
+def input_gradient(
+    n, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual, masked,
+    activation, alpha,
+):  # fmt: skip
+    """Write a row of dx, and of dresidual where there is a residual."""
+    end = n - n % width(x)
+    for i in range(0, end, width(x)):
+        input_gradient_at(
+            i, None, line_at(i, line), line_at(i, factors), flows, x, residual, dy, bits, dx,
+            dresidual, has_residual, masked, activation, alpha,
+        )  # fmt: skip
+    if end < n:
+        mask = first(x, n - end)
+        input_gradient_at(
+            end, mask, line_at(end, line), line_at(end, factors), flows, x, residual, dy, bits, dx,
+            dresidual, has_residual, masked, activation, alpha,
+        )  # fmt: skip
+
+
+@inlined
+def _sample_at(i, mask, x, stride, samples, part, shift):
+    mean, share = splat(x, 0.0), splat(x, part)
+    for sample in range(samples):
+        mean = fma(load(offset(x, sample * stride), i, mask, mean), share, mean)
+    store(shift, i, mask, mean)
+
+
+@inlined
+def find_shift(c, x, begin, end, first_column, shift):
+    """Write what the sums of the channels from `begin` to `end` are taken around, a column each.
+
+    It is the mean over a few rows, spread evenly. One value would do in exact arithmetic; the mean
+    of several keeps a single outlier from costing digits.
+    """
+    rows, length = max(c[at.ROWS], 1), c[at.LENGTH]
+    samples = min(max(rows // (4 if length == 1 else 16), 1), 16)
+    stride = rows // samples * c[at.COLUMNS]
+    channels = end - begin
+    if length == 1:
+        source, part = offset(x, first_column), 1.0 / samples
+        whole = channels - channels % width(x)
+        for i in range(0, whole, width(x)):
+            _sample_at(i, None, source, stride, samples, part, shift)
+        if whole < channels:
+            mask = first(x, channels - whole)
+            _sample_at(whole, mask, source, stride, samples, part, shift)
+    else:
+        part = splat(x, 1.0 / (samples * length))
+        for channel in range(begin, end):
+            mean = splat(x, 0.0)
+            for sample in range(samples):
+                row = offset(x, sample * stride + channel * length)
+                for i in range(0, length, width(x)):
+                    value = load(row, i, first(x, length - i), splat(x, 0.0))
+                    mean = fma(value, part, mean)
+            put(shift, channel - begin, rounded(shift, total(mean)))
+
+
+@inlined
+def spread(c, target, value, n, channel, first_column):
+    """Write a channel's value into all its columns."""
+    length, step = c[at.LENGTH], c[at.CHANNELS] * c[at.LENGTH]
+    column = channel * length - first_column
+    if length == 1 and step >= n:
+        put(target, column, value)
+        return
+    while column < n:
+        for i in range(column, column + length):
+            put(target, i, value)
+        column += step
+
+
+@njit(forceinline=True, fastmath=SUMS, error_model="numpy")
+def fold(c, sums, padded, n, channel, first_column):
+    """Return the two sums of a channel over its columns and over all shares of the rows."""
+    length, step = c[at.LENGTH], c[at.CHANNELS] * c[at.LENGTH]
+    sum1, sum2 = 0.0, 0.0
+    for share in range(c[at.SHARES]):
+        part = offset(sums, 2 * share * padded)
+        column = channel * length - first_column
+        while column < n:
+            for i in range(column, column + length):
+                sum1 += get(part, i)
+                sum2 += get(part, padded + i)
+            column += step
+    return sum1, sum2

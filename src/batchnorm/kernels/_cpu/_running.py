@@ -4,27 +4,38 @@ import functools
 import struct
 from typing import Any
 
-from numba import njit, types
+from numba import types
 
-from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, get, load, pointer, put, real, rounded
-from ._values import AS_BFLOAT16, AS_FLOAT16, AS_FLOAT32, AS_FLOAT64, VALUES
+from ._memory import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    get,
+    inlined,
+    pointer,
+    put,
+    real,
+    rounded,
+)
+from ._values import AS_BFLOAT16, AS_FLOAT16, AS_FLOAT32, AS_FLOAT64
 
 MEAN, MEAN_STORED, VAR, VAR_STORED, BATCH_MEAN, BATCH_VAR, UNBIASED, MOMENTUM = range(8)
 
 pack_update = struct.Struct("6q2d").pack
 
 
-@njit(forceinline=True, fastmath=VALUES)
+@inlined
 def _move(running, batch, factor, momentum, begin, end):
     for i in range(begin, end):
         before = types.float64(get(running, i))
-        new = load(batch, i) * factor
+        new = get(batch, i) * factor
         # At momentum 1 nothing may be left of the old, not even an infinity.
         value = new if momentum == 1.0 else before + momentum * (new - before)
         put(running, i, rounded(running, value))
 
 
-@njit(forceinline=True)
+@inlined
 def _move_stored(address, stored, batch, factor, momentum, begin, end):
     if stored == AS_FLOAT32:
         _move(pointer(address, FLOAT32), batch, factor, momentum, begin, end)

@@ -3,28 +3,17 @@
 import math
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
 
-from ._memory import (
-    BFLOAT16,
-    FLOAT16,
-    FLOAT32,
-    FLOAT64,
-    like,
-    load,
-    pointer,
-    power_of_two,
-    rounded,
-)
-
-# Reassociation lets sums be vectorized. Elsewhere operations stay as they are written, so that
-# (x - high) - low keeps its meaning. NaN and infinity survive both.
-SUMS = {"reassoc", "contract", "nsz"}
-VALUES = {"contract"}
+from ._masks import at_most, where
+from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, get, inlined, pointer, rounded
+from ._vectors import exponential_in_float64, fma, like, power_of_two
 
 # Sums of squares that float32 holds with all its digits lie between these.
 TINY, HUGE = 1e-30, 1e38
+# And are exact enough while (mean - shift)² is at most so large a part of the mean square.
+FAR = 0.9
 
 IDENTITY, RELU, LEAKY_RELU, SILU = range(4)
 
@@ -32,97 +21,80 @@ IDENTITY, RELU, LEAKY_RELU, SILU = range(4)
 ABSENT, AS_FLOAT64, AS_FLOAT32, AS_BFLOAT16, AS_FLOAT16 = range(5)
 
 
-@njit(forceinline=True, fastmath=VALUES)
+@inlined
 def parameter(address, stored, index, default):
     """Return one value of a per-channel tensor as float64."""
     if stored == AS_FLOAT32:
-        return np.float64(load(pointer(address, FLOAT32), index))
+        return np.float64(get(pointer(address, FLOAT32), index))
     if stored == AS_FLOAT64:
-        return load(pointer(address, FLOAT64), index)
+        return get(pointer(address, FLOAT64), index)
     if stored == AS_BFLOAT16:
-        return np.float64(load(pointer(address, BFLOAT16), index))
+        return np.float64(get(pointer(address, BFLOAT16), index))
     if stored == AS_FLOAT16:
-        return np.float64(load(pointer(address, FLOAT16), index))
+        return np.float64(get(pointer(address, FLOAT16), index))
     return default
 
 
-@njit(forceinline=True, fastmath=VALUES)
-def distance(x, centre):
-    """Return ``x - centre``, which no sum around it may take apart."""
-    return x - centre
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def centred(x, high, low):
-    """Return ``x - mean``, the mean given as two parts."""
-    return (x - high) - low
-
-
-@njit(forceinline=True, fastmath=VALUES)
-def affine_of(x, scale, bias):
-    """Return ``x * scale + bias``."""
-    return x * scale + bias
-
-
-@njit(forceinline=True, fastmath=VALUES)
+@inlined
 def activate(z, activation, slope):
     """Return the activation of `z`; NaN stays NaN."""
     if activation == RELU:
-        return like(z, 0.0) if z <= like(z, 0.0) else z
+        return where(at_most(z, like(z, 0.0)), like(z, 0.0), z)
     if activation == LEAKY_RELU:
-        return z * like(z, slope) if z <= like(z, 0.0) else z
+        return where(at_most(z, like(z, 0.0)), z * like(z, slope), z)
     if activation == SILU:
         return z * _sigmoid(z)
     return z
 
 
-@njit(forceinline=True, fastmath=VALUES)
-def slope_at(z, activation, slope):
-    """Return the derivative of the activation at `z`."""
+@inlined
+def backed(g, z, activation, slope):
+    """Return the gradient before the activation, from the one behind it."""
     if activation == RELU:
-        return like(z, 0.0) if z <= like(z, 0.0) else like(z, 1.0)
+        return where(at_most(z, like(z, 0.0)), like(z, 0.0), g)
     if activation == LEAKY_RELU:
-        return like(z, slope) if z <= like(z, 0.0) else like(z, 1.0)
+        return where(at_most(z, like(z, 0.0)), g * like(z, slope), g)
     if activation == SILU:
-        s = _sigmoid(z)
-        return s * (like(z, 1.0) + z * (like(z, 1.0) - s))
-    return like(z, 1.0)
+        s, one = _sigmoid(z), like(z, 1.0)
+        return g * (s * fma(z, one - s, one))
+    return g
 
 
 def _sigmoid(z):
     raise NotImplementedError("compiled only")
 
 
-@overload(_sigmoid, jit_options={"forceinline": True, "fastmath": VALUES})
+@overload(_sigmoid, jit_options={"forceinline": True, "error_model": "numpy"})
 def _compiled_sigmoid(z):
-    if z is types.float64:
-        return lambda z: 1.0 / (1.0 + math.exp(-z))
-    return lambda z: like(z, 1.0) / (like(z, 1.0) + _exponential(-z))
+    if z.element is types.float64:
+        return lambda z: like(z, 1.0) / (like(z, 1.0) + exponential_in_float64(like(z, 0.0) - z))
+    return lambda z: like(z, 1.0) / (like(z, 1.0) + _exponential(like(z, 0.0) - z))
 
 
-@njit(forceinline=True, fastmath=VALUES)
+@inlined
 def _exponential(x):
     """Return e to the `x` in float32, within 2 units in the last place.
 
     The library function is not vectorized. Cody and Waite (1980): subtract a whole multiple of
     ln 2 in two parts, then a polynomial on what is left.
     """
-    shift = np.float32(12582912.0)  # 1.5 * 2**23: adding it rounds to a whole number
-    clipped = min(max(x, np.float32(-87.0)), np.float32(88.0))
-    whole = (clipped * np.float32(1.4426950408889634) + shift) - shift
-    rest = clipped - whole * np.float32(0.693359375)
-    rest = rest - whole * np.float32(-2.12194440e-4)
-    series = np.float32(1.9875691500e-4)
-    series = series * rest + np.float32(1.3981999507e-3)
-    series = series * rest + np.float32(8.3334519073e-3)
-    series = series * rest + np.float32(4.1665795894e-2)
-    series = series * rest + np.float32(1.6666665459e-1)
-    series = series * rest + np.float32(5.0000001201e-1)
-    value = (series * rest * rest + rest + np.float32(1.0)) * power_of_two(whole)
-    return value if x == x else x  # noqa: PLR0124 -- min and max lose NaN
+    shift = like(x, 12582912.0)  # 1.5 * 2**23: adding it rounds to a whole number
+    low, high = like(x, -87.0), like(x, 88.0)
+    # NaN, for which no comparison holds, passes through the first one; the second keeps it.
+    clipped = where(at_most(x, low), low, x)
+    clipped = where(at_most(high, clipped), high, clipped)
+    whole = fma(clipped, like(x, 1.4426950408889634), shift) - shift
+    rest = fma(whole, like(x, -0.693359375), clipped)
+    rest = fma(whole, like(x, 2.12194440e-4), rest)
+    series = fma(like(x, 1.9875691500e-4), rest, like(x, 1.3981999507e-3))
+    series = fma(series, rest, like(x, 8.3334519073e-3))
+    series = fma(series, rest, like(x, 4.1665795894e-2))
+    series = fma(series, rest, like(x, 1.6666665459e-1))
+    series = fma(series, rest, like(x, 5.0000001201e-1))
+    return (fma(series, rest * rest, rest) + like(x, 1.0)) * power_of_two(whole)
 
 
-@njit(forceinline=True, fastmath=VALUES)
+@inlined
 def moments_of(sum1, sum2, shift, count):
     """Return mean and biased variance from the shifted sums of x and x²."""
     distance = sum1 / count
@@ -131,15 +103,46 @@ def moments_of(sum1, sum2, shift, count):
     return shift + distance, 0.0 if var < 0.0 else var
 
 
-@njit(forceinline=True, fastmath=VALUES)
+@inlined
 def scale_of(var, weight, eps):
     """Return invstd, and weight times invstd."""
     invstd = 1.0 / math.sqrt(var + eps)
     return invstd, weight * invstd
 
 
-@njit(forceinline=True, fastmath=VALUES)
-def split(base, mean):
-    """Return the mean as two parts in the type of the arithmetic."""
-    high = rounded(base, mean)
-    return high, rounded(base, mean - np.float64(high))
+@inlined
+def line_of(base, mean, scale, bias):
+    """Return what makes ``(x - mean) * scale + bias`` of x: a centre, a scale and a shift.
+
+    The centre is the mean as the arithmetic holds it; what is left of the mean goes into the shift,
+    so that the error does not grow with the mean. Where nothing is left, an infinite scale (of a
+    variance of zero, without eps) must not meet it.
+    """
+    centre = np.float64(rounded(base, mean))
+    rest = mean - centre
+    return centre, scale, bias if rest == 0.0 else bias - rest * scale
+
+
+@inlined
+def apply_line(x, line):
+    """Return ``(x - centre) * scale + shift`` for vectors."""
+    centre, scale, shift = line
+    return fma(x - centre, scale, shift)
+
+
+@inlined
+def around_mean(sum1, sum2, rest):
+    """Return the sum of g (x - mean) from that of g times the centred input.
+
+    `rest` of the mean is missing in the centre; an infinite gradient keeps its sign.
+    """
+    return sum2 - rest * sum1 if abs(sum1) < math.inf else sum2
+
+
+@inlined
+def factors_of(weight, invstd, sum1, sum2, rest, count):
+    """Return what makes dx of g and the centred input: their factors, and a constant."""
+    of_g = weight * invstd
+    of_d = -of_g * invstd * invstd * sum2 / count
+    constant = -of_g * sum1 / count
+    return of_g, of_d, constant - of_d * rest if abs(of_d) < math.inf else constant
