@@ -161,13 +161,13 @@ print(len(os.listdir("/proc/self/task")) - before, torch.get_num_threads())
 @given(st.lists(st.integers(1, 40), min_size=2, max_size=4), st.booleans(), st.integers(1, 3))
 @example([10_000, 2, 10], False, 2)
 @example([10_000, 1, 2], False, 1)
-def test_every_mask_has_room_for_the_words_of_its_plan(shape, last, threads):
+def test_every_mask_has_room_for_the_bits_of_its_plan(shape, last, threads):
     stride, step = [0] * len(shape), 1
     order = [0, *range(2, len(shape)), 1] if last else range(len(shape))
     for dimension in reversed(order):
         stride[dimension], step = step, step * shape[dimension]
     found = _plan._plan(tuple(shape), tuple(stride), 4, threads)
-    assert 2 * found.mask < _mask.size(math.prod(shape)), "the last byte is the writer's"
+    assert found.mask < _mask.size(math.prod(shape)), "the last byte is the writer's"
 
 
 def test_plans_are_what_their_shapes_need():

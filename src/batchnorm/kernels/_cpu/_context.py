@@ -12,7 +12,7 @@ CALL = (
     GRADIENT,  # dy
     RESIDUAL,
     DRESIDUAL,
-    MASK,  # one bit a value, in words of 16
+    MASK,  # one bit a value, in words of 8
     WEIGHT,
     WEIGHT_STORED,
     BIAS,

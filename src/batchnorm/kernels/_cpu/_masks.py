@@ -8,7 +8,7 @@ from numba.extending import intrinsic
 
 from ._vectors import Mask, broadcast, call, lanes, place_of, suffix
 
-WORD = 16  # lanes to a word of the bits that are kept
+WORD = 8  # lanes to a word of the bits that are kept
 
 
 @intrinsic
@@ -56,18 +56,18 @@ def not_(typing: Any, mask: Any) -> Any:
 
 @intrinsic
 def store_bits(typing: Any, bits: Any, word: Any, mask: Any, value: Any) -> Any:
-    """Write a mask to ``bits[word]`` on, in words of 16 lanes; zeros outside `mask`."""
+    """Write a mask to ``bits[word]`` on, in words of 8 lanes; zeros outside `mask`."""
     words = value.lanes // WORD
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         bits_, word_, mask_, value_ = arguments
-        kind = ir.VectorType(ir.IntType(16), words)
+        kind = ir.VectorType(ir.IntType(WORD), words)
         place = place_of(builder, bits_, word_, kind)
         if mask is types.none:
-            builder.store(builder.bitcast(value_, kind), place, align=2)
+            builder.store(builder.bitcast(value_, kind), place, align=1)
         else:
             written = builder.bitcast(builder.and_(value_, mask_), kind)
-            some, align = _words_of(builder, mask_, words), ir.IntType(32)(2)
+            some, align = _words_of(builder, mask_, words), ir.IntType(32)(1)
             name = f"llvm.masked.store.{suffix(kind)}.p0"
             call(builder, name, ir.VoidType(), written, place, align, some)
         return context.get_dummy_value()
@@ -83,12 +83,12 @@ def load_bits(typing: Any, base: Any, bits: Any, word: Any, mask: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         _, bits_, word_, mask_ = arguments
-        kind = ir.VectorType(ir.IntType(16), words)
+        kind = ir.VectorType(ir.IntType(WORD), words)
         place = place_of(builder, bits_, word_, kind)
         if mask is types.none:
-            value = builder.load(place, align=2)
+            value = builder.load(place, align=1)
         else:
-            some, align = _words_of(builder, mask_, words), ir.IntType(32)(2)
+            some, align = _words_of(builder, mask_, words), ir.IntType(32)(1)
             name = f"llvm.masked.load.{suffix(kind)}.p0"
             value = call(builder, name, kind, place, align, some, ir.Constant(kind, None))
         return builder.bitcast(value, ir.VectorType(ir.IntType(1), found.lanes))

@@ -13,6 +13,7 @@ from numba.extending import intrinsic
 
 # The element type of a pointer says how a value is stored: numba has no half precisions.
 FLOAT64, FLOAT32, BFLOAT16, FLOAT16 = types.float64, types.float32, types.uint16, types.int16
+BITS = types.uint8
 
 # Numpy's rules for errors: a division by zero gives an infinity, as the reference has it.
 inlined = njit(forceinline=True, error_model="numpy")

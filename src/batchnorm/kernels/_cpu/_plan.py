@@ -14,7 +14,7 @@ from ._masks import WORD
 from ._planes import CHUNK, GROUP
 from ._vectors import MOST
 
-LONG = 256  # values of a plane from which on vectors fill it well
+LONG = 32  # values of a plane from which on vectors fill it well
 SHORT = 64  # columns below which several rows are put side by side
 ALONE = 16_384  # values below which a second thread costs more than it brings
 STRIP = 32  # rows whose sums are taken in the type of the arithmetic
@@ -29,7 +29,7 @@ class Plan(NamedTuple):
         tasks: number of tasks in each phase.
         phases: the plan's words of the context, for each phase.
         scratch: float64 values that the tasks hand on.
-        mask: words of 16 bits that a bit a value takes, a row of memory beginning a word.
+        mask: bytes that a bit a value takes, a row of memory beginning a byte.
         size: bytes of the input.
     """
 
@@ -101,6 +101,7 @@ def _planes(rows: int, channels: int, length: int, size: int, threads: int) -> P
         at.GROUP: group,
         at.CHUNK: chunk,
         at.PIECES: -(-length // chunk),
+        at.STRIP: max(CHUNK // chunk, 1) if pieces == 1 else 1,
     }
     mask = rows * channels * -(-length // WORD)
     scratch = 2 * tasks if shares > 1 else 0
@@ -109,7 +110,7 @@ def _planes(rows: int, channels: int, length: int, size: int, threads: int) -> P
 
 def _group(rows: int, channels: int, length: int, size: int, threads: int) -> int:
     """Return how many channels make a task: a core's own cache holds them, and tasks are even."""
-    fits = _pool.cache_sizes()[0] // 2 // (rows * length * size)
+    fits = _pool.cache_sizes()[0] // 4 // (rows * length * size)
     group = max(min(fits, channels // threads, GROUP), 1)
     tasks = -(-channels // group)
     return -(-channels // (-(-tasks // threads) * threads))

@@ -1,8 +1,8 @@
-"""Kernels for contiguous ``(N, C, S)`` with long runs of S values: images.
+"""Kernels for contiguous ``(N, C, S)`` with runs of S values: images.
 
 A task is a group of neighbouring channels, whose values stay in a core's own cache between the two
-passes, and which are read in the order of memory; or one of the `SHARES` of one channel, where
-channels are few.
+passes, and are read and written in the order of memory; or one of the `SHARES` of one channel,
+where channels are few. Long planes are taken in chunks, short ones in strips of several rows.
 """
 
 from typing import Any
@@ -11,8 +11,8 @@ import numpy as np
 
 from . import _context as at
 from ._chunks import flush, words
-from ._masks import WORD
-from ._memory import BFLOAT16, FLOAT64, get, inlined, offset, pointer, put, real, rounded
+from ._masks import WORD, first
+from ._memory import BITS, FLOAT64, address, get, inlined, offset, pointer, put, real, rounded
 from ._plane_loops import (
     centre_of,
     gradient_sums,
@@ -22,7 +22,7 @@ from ._plane_loops import (
     normalize,
 )
 from ._values import HUGE, RELU, around_mean, factors_of, line_of, moments_of, parameter, scale_of
-from ._vectors import splat
+from ._vectors import splat, width
 
 CHUNK = 2048  # values that stay in the first-level cache between two steps, at most
 GROUP = 64  # channels of a task, at most
@@ -30,12 +30,17 @@ GROUP = 64  # channels of a task, at most
 
 @inlined
 def _task(c, task):
-    """Return a task's first channel, how many it has, and its first and last piece."""
+    """Return a task's first channel, how many it has, and which share of them it is."""
     shares, group = c[at.SHARES], c[at.GROUP]
-    share, channel = task % shares, task // shares * group
-    channels = min(group, c[at.CHANNELS] - channel)
-    pieces = c[at.ROWS] * channels * c[at.PIECES]
-    return channel, channels, pieces * share // shares, pieces * (share + 1) // shares
+    channel = task // shares * group
+    return channel, min(group, c[at.CHANNELS] - channel), task % shares
+
+
+@inlined
+def _range(c, rows, channels, share):
+    """Return the first and the last of the pieces of a task: each a chunk of a plane."""
+    pieces = rows * channels * c[at.PIECES]
+    return pieces * share // c[at.SHARES], pieces * (share + 1) // c[at.SHARES]
 
 
 @inlined
@@ -85,6 +90,12 @@ def _gathered(c, sums, channel, k):
 
 
 @inlined
+def _full(c, held, place, following, n):
+    """Whether the buffer has to go before `n` more values, or values elsewhere, come into it."""
+    return held > 0 and (held + n > CHUNK or address(following) != address(offset(place, held)))
+
+
+@inlined
 def _vectors(x, values, k):
     """Return three numbers of a channel as vectors."""
     return (
@@ -113,8 +124,10 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
             pointer(c[at.RESIDUAL], storage),
             pointer(c[at.OUTPUT], storage),
         )
-        bits = pointer(c[at.MASK], BFLOAT16)
+        bits = pointer(c[at.MASK], BITS)
         alpha = real(c[at.ALPHA])
+        last = first(x, c[at.LENGTH] % width(x))
+        stride, strips = c[at.CHANNELS] * c[at.LENGTH], -(-c[at.ROWS] // c[at.STRIP])
         room = np.empty(7 * GROUP + (CHUNK if streamed else 0), np.float64)
         shifts = pointer(room.ctypes.data, FLOAT64)
         centres, own, lines = (
@@ -124,28 +137,31 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
         )
         buffer = pointer(room.ctypes.data + 8 * 7 * GROUP, storage)
         for task in range(begin, end):
-            channel0, channels, begins, ends = _task(c, task)
+            channel0, channels, share = _task(c, task)
             sums = own if c[at.SHARES] == 1 else offset(pointer(c[at.SCRATCH], FLOAT64), 2 * task)
             if c[at.BATCH_STATISTICS]:
                 for k in range(channels):
                     start, n, _ = _place(c, channel0 + k, 0, 0)
-                    shift = np.float64(rounded(x, centre_of(offset(x, start), n)))
+                    shift = np.float64(rounded(x, centre_of(offset(x, start), n, 1, 0)))
                     put(shifts, k, shift)
             if c[at.PHASE] & at.SUM and c[at.BATCH_STATISTICS]:
                 for k in range(channels):
                     put(centres, k, get(shifts, k))
                     put(sums, 2 * k, 0.0)
                     put(sums, 2 * k + 1, 0.0)
-                row, k, chunk = _piece(c, channels, begins)
+                begins, ends = _range(c, strips, channels, share)
+                strip, k, chunk = _piece(c, channels, begins)
                 for _ in range(begins, ends):
+                    row = strip * c[at.STRIP]
                     start, n, _ = _place(c, channel0 + k, row, chunk)
+                    rows = min(c[at.STRIP], c[at.ROWS] - row)
                     sum1, sum2, centre = moments(
-                        offset(x, start), n, get(shifts, k), get(centres, k)
+                        offset(x, start), n, last, rows, stride, get(shifts, k), get(centres, k)
                     )
                     put(centres, k, centre)
                     put(sums, 2 * k, get(sums, 2 * k) + sum1)
                     put(sums, 2 * k + 1, get(sums, 2 * k + 1) + sum2)
-                    row, k, chunk = _next(c, channels, row, k, chunk)
+                    strip, k, chunk = _next(c, channels, strip, k, chunk)
             if not c[at.PHASE] & at.APPLY:
                 continue
             for k in range(channels):
@@ -164,18 +180,26 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                     put(pointer(c[at.VAR], FLOAT64), channel, var)
                     put(pointer(c[at.INVSTD], FLOAT64), channel, invstd)
                 _keep(lines, k, line_of(x, mean, scale, bias))
+            begins, ends = _range(c, c[at.ROWS], channels, share)
             row, k, chunk = _piece(c, channels, begins)
+            held, place = 0, offset(y, 0)  # values in the buffer, and where they go
             for _ in range(begins, ends):
                 start, n, word = _place(c, channel0 + k, row, chunk)
-                place = offset(y, start)
+                if streamed and _full(c, held, place, offset(y, start), n):
+                    flush(place, buffer, held, size)
+                    held = 0
+                if held == 0:
+                    place = offset(y, start)
                 normalize(
-                    n, _vectors(x, lines, k), offset(x, start), offset(residual, start),
-                    buffer if streamed else place, offset(bits, word),
-                    has_residual, masked, activation, alpha,
+                    n, last, _vectors(x, lines, k), offset(x, start), offset(residual, start),
+                    offset(buffer, held) if streamed else place, offset(bits, word), has_residual,
+                    masked, activation, alpha,
                 )  # fmt: skip
                 if streamed:
-                    flush(place, buffer, n, size)
+                    held += n
                 row, k, chunk = _next(c, channels, row, k, chunk)
+            if streamed:
+                flush(place, buffer, held, size)
         return version  # part of the key of the compiled code on disk
 
     return planes_forward
@@ -195,15 +219,19 @@ def backward(
             pointer(c[at.GRADIENT], storage),
         )
         dx, dresidual = pointer(c[at.OUTPUT], storage), pointer(c[at.DRESIDUAL], storage)
-        bits = pointer(c[at.MASK], BFLOAT16)
+        bits = pointer(c[at.MASK], BITS)
         alpha = real(c[at.ALPHA])
+        last = first(x, c[at.LENGTH] % width(x))
+        stride, strips = c[at.CHANNELS] * c[at.LENGTH], -(-c[at.ROWS] // c[at.STRIP])
+        flows = c[at.BATCH_STATISTICS] != 0
+        bits_stride = c[at.CHANNELS] * words(c[at.LENGTH])
         room = np.empty(8 * GROUP + (2 * CHUNK if streamed else 0), np.float64)
         own = pointer(room.ctypes.data, FLOAT64)
         lines, factors = offset(own, 2 * GROUP), offset(own, 5 * GROUP)
         buffer1 = pointer(room.ctypes.data + 8 * 8 * GROUP, storage)
         buffer2 = pointer(room.ctypes.data + 8 * 8 * GROUP + 8 * CHUNK, storage)
         for task in range(begin, end):
-            channel0, channels, begins, ends = _task(c, task)
+            channel0, channels, share = _task(c, task)
             sums = own if c[at.SHARES] == 1 else offset(pointer(c[at.SCRATCH], FLOAT64), 2 * task)
             for k in range(channels):
                 channel = channel0 + k
@@ -216,24 +244,27 @@ def backward(
                 for k in range(channels):
                     put(sums, 2 * k, 0.0)
                     put(sums, 2 * k + 1, 0.0)
-                row, k, chunk = _piece(c, channels, begins)
+                begins, ends = _range(c, strips, channels, share)
+                strip, k, chunk = _piece(c, channels, begins)
                 for _ in range(begins, ends):
+                    row = strip * c[at.STRIP]
                     start, n, word = _place(c, channel0 + k, row, chunk)
+                    rows = min(c[at.STRIP], c[at.ROWS] - row)
                     source, added = offset(x, start), offset(residual, start)
                     gradient, kept = offset(dy, start), offset(bits, word)
                     line = _vectors(x, lines, k)
                     sum1, sum2 = gradient_sums(
-                        n, line, source, added, gradient, kept, has_residual, masked, activation,
-                        alpha,
+                        n, last, rows, stride, bits_stride, line, source, added, gradient, kept,
+                        has_residual, masked, activation, alpha,
                     )  # fmt: skip
                     if not (abs(sum1) < HUGE and abs(sum2) < HUGE):
                         sum1, sum2 = gradient_sums_in_float64(
-                            n, line, source, added, gradient, kept, has_residual, masked,
-                            activation, alpha,
+                            n, rows, stride, bits_stride, line, source, added, gradient, kept,
+                            has_residual, masked, activation, alpha,
                         )  # fmt: skip
                     put(sums, 2 * k, get(sums, 2 * k) + sum1)
                     put(sums, 2 * k + 1, get(sums, 2 * k + 1) + sum2)
-                    row, k, chunk = _next(c, channels, row, k, chunk)
+                    strip, k, chunk = _next(c, channels, strip, k, chunk)
             if not c[at.PHASE] & at.APPLY:
                 continue
             for k in range(channels):
@@ -248,21 +279,32 @@ def backward(
                     put(pointer(c[at.DBIAS], FLOAT64), channel, sum1)
                     put(pointer(c[at.DWEIGHT], FLOAT64), channel, sum2 * invstd)
                 _keep(factors, k, factors_of(weight, invstd, sum1, sum2, rest, c[at.COUNT]))
+            begins, ends = _range(c, c[at.ROWS], channels, share)
             row, k, chunk = _piece(c, channels, begins)
+            held, to, beside = 0, offset(dx, 0), offset(dresidual, 0)
             for _ in range(begins, ends):
                 start, n, word = _place(c, channel0 + k, row, chunk)
-                to, beside = offset(dx, start), offset(dresidual, start)
+                if streamed and _full(c, held, to, offset(dx, start), n):
+                    flush(to, buffer1, held, size)
+                    if has_residual:
+                        flush(beside, buffer2, held, size)
+                    held = 0
+                if held == 0:
+                    to, beside = offset(dx, start), offset(dresidual, start)
                 input_gradient(
-                    n, _vectors(x, lines, k), _vectors(x, factors, k), c[at.BATCH_STATISTICS] != 0,
+                    n, last, _vectors(x, lines, k), _vectors(x, factors, k), flows,
                     offset(x, start), offset(residual, start), offset(dy, start),
-                    offset(bits, word), buffer1 if streamed else to,
-                    buffer2 if streamed else beside, has_residual, masked, activation, alpha,
+                    offset(bits, word), offset(buffer1, held) if streamed else to,
+                    offset(buffer2, held) if streamed else beside, has_residual, masked, activation,
+                    alpha,
                 )  # fmt: skip
                 if streamed:
-                    flush(to, buffer1, n, size)
-                    if has_residual:
-                        flush(beside, buffer2, n, size)
+                    held += n
                 row, k, chunk = _next(c, channels, row, k, chunk)
+            if streamed:
+                flush(to, buffer1, held, size)
+                if has_residual:
+                    flush(beside, buffer2, held, size)
         return version  # part of the key of the compiled code on disk
 
     return planes_backward

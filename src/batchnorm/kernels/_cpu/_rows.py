@@ -20,7 +20,7 @@ from . import _context as at
 from ._chunks import flush, words
 from ._masks import WORD
 from ._memory import (
-    BFLOAT16,
+    BITS,
     FLOAT32,
     FLOAT64,
     get,
@@ -135,7 +135,7 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
             pointer(c[at.RESIDUAL], storage),
             pointer(c[at.OUTPUT], storage),
         )
-        bits = pointer(c[at.MASK], BFLOAT16)
+        bits = pointer(c[at.MASK], BITS)
         alpha, columns = real(c[at.ALPHA]), c[at.COLUMNS]
         padded = _padded(columns if c[at.SHARES] > 1 else c[at.WIDTH])
         room = np.empty((8 if streamed else 7) * padded, np.float64)
@@ -227,7 +227,7 @@ def backward(
             pointer(c[at.GRADIENT], storage),
         )
         dx, dresidual = pointer(c[at.OUTPUT], storage), pointer(c[at.DRESIDUAL], storage)
-        bits = pointer(c[at.MASK], BFLOAT16)
+        bits = pointer(c[at.MASK], BITS)
         alpha, columns, flows = real(c[at.ALPHA]), c[at.COLUMNS], c[at.BATCH_STATISTICS] != 0
         padded = _padded(columns if c[at.SHARES] > 1 else c[at.WIDTH])
         room = np.empty((10 if streamed else 8) * padded, np.float64)
