@@ -13,6 +13,7 @@ Clock = Callable[[], float]
 
 SEED = 20150211
 _LONGEST_GUESS = 10  # times more calls at once while looking for their number
+_MOST_CALLS = 100_000
 
 
 def interleaved(
@@ -23,8 +24,9 @@ def interleaved(
 ) -> dict[str, tuple[float, ...]]:
     """Time jobs in rounds, each job once a round, in an order that changes from round to round.
 
-    The orders are drawn with a fixed seed. A job's turn has as many calls as last about
-    ``seconds``, and at least one; the number is found beforehand, which also warms the job up.
+    An order is drawn with a fixed seed and rotated from round to round until every job was first
+    once, then another is drawn. A job's turn has as many calls as last about ``seconds``, and at
+    least one; the number is found beforehand, which also warms the job up.
 
     Args:
         jobs: What to time, by name.
@@ -41,15 +43,23 @@ def interleaved(
         {'a': 3, 'b': 3}
     """
     names = list(jobs)
-    orders = np.random.default_rng(SEED)
     found: dict[str, list[float]] = {name: [] for name in names}
     with _no_collection():
         calls = {name: _enough(job, seconds, clock) for name, job in jobs.items()}
-        for _ in range(rounds):
-            for position in orders.permutation(len(names)):
-                name = names[position]
+        for order in _orders(names, rounds):
+            for name in order:
                 found[name].append(_elapsed(jobs[name], calls[name], clock) / calls[name])
     return {name: tuple(values) for name, values in found.items()}
+
+
+def _orders(names: list[str], rounds: int) -> Iterator[list[str]]:
+    generator = np.random.default_rng(SEED)
+    order = list(names)
+    for number in range(rounds):
+        if number % len(names) == 0:
+            order = [names[position] for position in generator.permutation(len(names))]
+        yield order
+        order = [*order[1:], order[0]]
 
 
 def _enough(job: Job, seconds: float, clock: Clock) -> int:
@@ -58,7 +68,7 @@ def _enough(job: Job, seconds: float, clock: Clock) -> int:
     calls = 1
     while True:
         elapsed = _elapsed(job, calls, clock)
-        if elapsed >= seconds:
+        if elapsed >= seconds or calls >= _MOST_CALLS:
             return calls
         wanted = math.ceil(calls * seconds / elapsed) if elapsed > 0 else math.inf
         if wanted <= 2 * calls:
