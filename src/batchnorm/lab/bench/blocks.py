@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ... import nn as ours
+from . import onednn
 from .cases import Case
 from .subjects import Block, Inputs
 
@@ -56,9 +57,9 @@ def compiled(case: Case, inputs: Inputs, training: bool) -> Block:
     return compiled_block
 
 
-def onednn(case: Case, inputs: Inputs, training: bool) -> Block:
+def blocked(case: Case, inputs: Inputs, training: bool) -> Block:
     """Return torch's layer on tensors in oneDNN's own layout, converted beforehand."""
-    return eager(case, inputs.converted(Tensor.to_mkldnn), training)
+    return eager(case, onednn.converted(inputs), training)
 
 
 def _followed(layer: nn.Module, case: Case) -> Call:

@@ -19,7 +19,7 @@ def peak(job: Callable[[], object]) -> int:
         job: What to watch, called once.
 
     Example:
-        >>> peak(lambda: torch.empty(1000).add(1))
+        >>> peak(lambda: torch.empty(1000).clone())
         8000
     """
     # Else kineto writes two lines on stderr for each profile.

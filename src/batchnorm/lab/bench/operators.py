@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import kernels
+from . import onednn
 from .cases import Case
 from .subjects import Inputs
 from .timing import Job
@@ -80,6 +81,6 @@ def native(case: Case, inputs: Inputs, training: bool) -> Operator:  # noqa: ARG
     )
 
 
-def onednn(case: Case, inputs: Inputs, training: bool) -> Operator:
+def blocked(case: Case, inputs: Inputs, training: bool) -> Operator:
     """Return torch's operators on tensors in oneDNN's own layout, converted beforehand."""
-    return native(case, inputs.converted(Tensor.to_mkldnn), training)
+    return native(case, onednn.converted(inputs), training)

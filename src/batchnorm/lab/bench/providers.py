@@ -84,8 +84,8 @@ PROVIDERS = {
         ),
         Provider(
             "onednn",
-            "torch.nn layers on tensors in oneDNN's own layout (to_mkldnn, not timed)",
-            {"module": blocks.onednn, "operator": operators.onednn},
+            "torch.nn layers on tensors in the layout that oneDNN's convolutions leave (not timed)",
+            {"module": blocks.blocked, "operator": operators.blocked},
             optional=True,
             missing=onednn_missing,
         ),
