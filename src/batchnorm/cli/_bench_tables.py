@@ -1,5 +1,7 @@
 """What ``batchnorm bench`` prints."""
 
+from typing import Literal
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -18,21 +20,24 @@ def print_record(record: Record) -> None:
         if grid.rows:
             _print(console, grid)
     for line in words.skipped(record):
-        say(line)
+        say(f"Left out: {line}")
 
 
 def _print(console: Console, grid: words.Grid) -> None:
     table = Table(
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         pad_edge=False,
         title=grid.title,
         title_justify="left",
         title_style="bold",
     )
-    table.add_column(grid.columns[0], no_wrap=True)
-    for column in grid.columns[1:]:
-        table.add_column(column, justify="right", no_wrap=True)
+    for position, cells in enumerate(zip(grid.columns, *grid.rows, strict=True)):
+        # The width is given, because a number cut short would be another number.
+        width = max(map(len, cells))
+        side: Literal["left", "right"] = "right" if position else "left"
+        table.add_column(cells[0], justify=side, min_width=width, no_wrap=True)
     for position, row in enumerate(grid.rows):
         last = position == len(grid.rows) - grid.summaries - 1
         table.add_row(*row, end_section=last and grid.summaries > 0)
-    console.print(table)
+    console.print(table, crop=False)

@@ -108,7 +108,7 @@ def skipped(record: Record) -> tuple[str, ...]:
     for skip in record.skips:
         count = len(skip.where)
         place = f" ({count} times, first at {skip.where[0]})" if count else ""
-        lines.append(f"Left out: {skip.provider}{place}: {skip.reason}")
+        lines.append(f"{skip.provider}{place}: {skip.reason}")
     return tuple(lines)
 
 
