@@ -1,6 +1,9 @@
 """A whole benchmark on small shapes: the record, its document, and what is left out."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import asdict, replace
 
 import pytest
@@ -180,6 +183,29 @@ def test_large_tensors_are_timed_in_a_process_that_keeps_its_memory():
     found = bench.run(settings)
     assert [m.level for m in found.measurements] == ["operator"]
     assert set(found.measurements[0].seconds) == {"ours", "torch", "copy"}
+
+
+FAULTS = """
+import resource, torch
+faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(3):
+    before = faults()
+    torch.empty(20_000_000).fill_(1)
+print(faults() - before)
+"""
+
+
+def test_the_memory_of_large_outputs_is_touched_once():
+    if large.missing():
+        pytest.skip(large.missing())
+
+    def faults(environment):
+        command = [sys.executable, "-c", FAULTS]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return int(done.stdout)
+
+    assert faults(large.environment()) < 20
+    assert faults(dict(os.environ)) > 30, "the test above can fail"
 
 
 def test_large_tensors_are_left_out_elsewhere(monkeypatch):

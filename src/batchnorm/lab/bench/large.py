@@ -34,6 +34,16 @@ def missing() -> str | None:
     return "keeping the memory of outputs needs glibc on Linux"
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a process whose allocator keeps what it was given."""
+    tunables = os.environ.get("GLIBC_TUNABLES")
+    return {
+        **os.environ,
+        "GLIBC_TUNABLES": f"{tunables}:{KEEPING}" if tunables else KEEPING,
+        "MALLOC_ARENA_MAX": "1",  # other arenas grow in heaps of 64 MB only
+    }
+
+
 def measure(
     case: Case, dtype: str, layout: str, settings: Settings
 ) -> tuple[Measurement | Memory | Skip, ...]:
@@ -58,18 +68,12 @@ def measure(
         "threads": torch.get_num_threads(),
         "peers": [name for name in PROVIDERS if name in ("ours", *settings.peers)],
     }
-    tunables = os.environ.get("GLIBC_TUNABLES")
-    environment = {
-        **os.environ,
-        "GLIBC_TUNABLES": f"{tunables}:{KEEPING}" if tunables else KEEPING,
-        "MALLOC_ARENA_MAX": "1",  # other arenas grow in heaps of 64 MB only
-    }
     done = subprocess.run(  # noqa: S603 -- our own module, by the interpreter that runs us
         [sys.executable, "-c", f"from {__name__} import main; main()"],
         input=json.dumps(request),
         capture_output=True,
         text=True,
-        env=environment,
+        env=environment(),
         check=False,
     )
     if done.returncode:
