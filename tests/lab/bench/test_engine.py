@@ -159,6 +159,23 @@ def test_a_step_trains_all_variants_alike(layout):
     assert found.losses["torch"][-1] < found.losses["torch"][0]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # what torch.compile says of itself
+def test_a_compiled_step_starts_from_the_same_weights():
+    if PROVIDERS["compile"].absence("module"):
+        pytest.skip(PROVIDERS["compile"].absence("module"))
+    (found,) = step.measure(SMALL, "contiguous", rounds=1, seconds=0.0, compiled=True)
+    expected = pytest.approx(found.losses["torch"], rel=found.tolerance)
+    assert found.losses["compile"] == expected
+
+
+def test_a_step_without_a_compiler_says_so(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    skip, found = step.measure(SMALL, "contiguous", rounds=1, seconds=0.0, compiled=True)
+    assert "C++ compiler" in skip.reason
+    assert "compile" not in found.seconds
+
+
 def test_variants_that_train_apart_are_refused(monkeypatch):
     def wrong(self, x, residual=None):
         return torch.zeros_like(x)

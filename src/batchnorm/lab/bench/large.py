@@ -22,8 +22,8 @@ from .cells import Cell
 from .records import Measurement, Memory, Skip, tuples
 from .settings import Settings
 
-# No allocation by mmap, and nothing given back. An aligned allocation asks for a little more than it
-# keeps; without caches of small blocks nothing settles in that rest, and the next one fits again.
+# No allocation by mmap, and nothing given back. An aligned allocation asks for a little more than
+# it keeps; without caches of small blocks nothing settles in that rest, and the next one fits.
 KEEPING = (
     "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
     ":glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"
