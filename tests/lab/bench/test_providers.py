@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 
-from batchnorm.lab.bench import Case
+from batchnorm.lab.bench import Case, blocks
 from batchnorm.lab.bench.cases import DIRECTIONS, DTYPES
 from batchnorm.lab.bench.providers import PROVIDERS, reason
 from batchnorm.lab.bench.subjects import draw
@@ -38,7 +38,10 @@ def dense(found):
 
 def answer(provider, case, dtype, layout, direction, level="module"):
     inputs = draw(case, dtype, layout)
-    with torch.set_grad_enabled(direction != "inference" and level == "module"):
+    with (
+        blocks.repeatable(),
+        torch.set_grad_enabled(direction != "inference" and level == "module"),
+    ):
         subject = PROVIDERS[provider].levels[level](case, inputs, direction != "inference")
         return dense(subject.job(direction)())
 
@@ -74,8 +77,11 @@ def test_the_operators_do_the_same(dtype, direction):
 def test_the_compiled_one_does_the_same(case):
     if shutil.which("g++") is None:
         pytest.skip("needs a C++ compiler")
-    expected = answer("torch", case, "float32", "contiguous", "forward-backward")
-    agree(answer("compile", case, "float32", "contiguous", "forward-backward"), expected, "float32")
+    for direction in ("forward-backward", "backward"):
+        expected = answer("torch", case, "float32", "contiguous", direction)
+        for _ in range(2):  # compiled, and from the cache of compiled graphs
+            found = answer("compile", case, "float32", "contiguous", direction)
+            agree(found, expected, "float32")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The providers of the module level: ours, and how ordinary code does the same with its peers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -41,20 +42,23 @@ def eager(case: Case, inputs: Inputs, training: bool) -> Block:
 
 
 def compiled(case: Case, inputs: Inputs, training: bool) -> Block:
-    """Return the same as one compiled graph, for exactly this shape; compiling is not timed.
-
-    Differentiating a graph again and again, as ``backward`` does, needs torch.compile not to reuse
-    the memory of what was kept for it.
-    """
+    """Return the same as one compiled graph, for exactly this shape; compiling is not timed."""
     torch._dynamo.reset()  # noqa: SLF001 -- the documented way, else shapes become dynamic
     block = eager(case, inputs, training)
-    call: Call = torch.compile(block.call, dynamic=False)
-    compiled_block = Block(call, inputs, block.parameters)
+    return Block(torch.compile(block.call, dynamic=False), inputs, block.parameters)
+
+
+@contextmanager
+def repeatable() -> Iterator[None]:
+    """Let compiled graphs be differentiated again and again, as ``backward`` does.
+
+    Else torch.compile reuses the memory of what forward kept. It has to hold while compiling and
+    while differentiating: PyTorch asks both times.
+    """
     from torch._functorch import config
 
     with config.patch(donated_buffer=False):
-        compiled_block.job("forward" if training else "inference")()
-    return compiled_block
+        yield
 
 
 def blocked(case: Case, inputs: Inputs, training: bool) -> Block:

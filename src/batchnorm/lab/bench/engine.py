@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from . import large, machine, step
+from .blocks import repeatable
 from .cases import Case
 from .cells import Cell
 from .providers import PROVIDERS
@@ -60,7 +61,7 @@ def run(settings: Settings, tell: Callable[[Progress], None] = lambda _: None) -
             peers.append(name)
         else:
             absent.append(Skip(name, why))
-    with _threads(settings.threads):
+    with _threads(settings.threads), repeatable():
         facts = machine.facts()
         found = [*absent, *_all(settings, tuple(peers), tell)]
     return Record(

@@ -38,7 +38,7 @@ def training(
     images = torch.randn(network.shape, generator=generator)
     images = images.contiguous(memory_format=FORMATS[layout])
     labels = torch.randint(network.classes, (network.batch,), generator=generator)
-    forward = graph or model
+    forward = model if graph is None else graph
     optimizer = torch.optim.SGD(model.parameters(), lr=RATE, momentum=SGD_MOMENTUM)
 
     def train() -> float:
