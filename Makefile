@@ -27,8 +27,8 @@ format: $(READY)
 
 bench: $(READY)  ## accuracy and speed beside torch, in one run
 	$(BIN)/python benchmarks/accuracy.py
-	$(BIN)/python benchmarks/call_cost.py
-	$(BIN)/python benchmarks/resnet_sites.py
+	mkdir -p runs
+	$(BIN)/batchnorm bench --quick --html runs/bench.html
 
 docs: $(READY)  ## check that every example in the documentation runs
 	$(BIN)/python -m pytest docs README.md

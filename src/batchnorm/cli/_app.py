@@ -8,7 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import BatchNormError
-from . import report, study
+from . import bench, report, study
 
 BAD_INPUT, INTERRUPTED = 2, 130
 # Click's base of every usage error, wherever this version of Typer keeps Click.
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 app.add_typer(study.app, name="study")
 app.command("report")(report.report)
+app.command("bench")(bench.bench)
 
 
 @app.callback(invoke_without_command=True)
@@ -54,7 +55,10 @@ def run(arguments: Sequence[str]) -> int:
         message: str = error.format_message()  # type: ignore[attr-defined]  # all of them have it
         return _refuse(f"{message.rstrip('.')}. See `batchnorm --help`.")
     if code == INTERRUPTED:
-        _say("interrupted; give the same command again to go on where it stopped")
+        _say(
+            "interrupted; give the same command again: a study goes on where it stopped, a "
+            "benchmark starts anew"
+        )
     return code
 
 

@@ -19,20 +19,40 @@ def following(title: str) -> Iterator[Callable[[Step], None]]:
     Yields:
         The function to tell.
     """
+    with _bar(title, "trials") as bar:
+        yield lambda step: bar(step.trials * step.done / step.total, step.trials, title)
+
+
+@contextmanager
+def counting(unit: str) -> Iterator[Callable[[float, float, str], None]]:
+    """Show a bar on stderr that names what is being done.
+
+    Args:
+        unit: What is counted.
+
+    Yields:
+        The function to tell how much is done, of how much, and what is being done.
+    """
+    with _bar("", unit) as bar:
+        yield bar
+
+
+@contextmanager
+def _bar(title: str, unit: str) -> Iterator[Callable[[float, float, str], None]]:
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("trials"),
+        TextColumn(unit),
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,
     )
     task = bar.add_task(title, total=None)
 
-    def tell(step: Step) -> None:
+    def tell(done: float, total: float, label: str) -> None:
         bar.start()  # not before there is something to tell: an error must stand alone
-        bar.update(task, completed=step.trials * step.done / step.total, total=step.trials)
+        bar.update(task, completed=done, total=total, description=label)
 
     try:
         yield tell

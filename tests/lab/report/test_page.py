@@ -1,59 +1,20 @@
 """The report in a real browser: drawn, quiet, and alone."""
 
 import html
-import json
 import shutil
 
 import pytest
 
 from batchnorm import lab
 from batchnorm.lab import report
+from browser import browser, eventually, opened, quiet_and_alone
 
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND",
-)
+__all__ = ["browser"]
 
 
 @pytest.fixture(scope="module")
 def page(small_run):
     return report.build(lab.load(small_run), small_run / "report.html")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    if not (CHROMIUM and DRIVER):
-        pytest.skip("needs chromium and chromedriver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    yield driver
-    driver.quit()
-
-
-def opened(browser, page, width, scheme):
-    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    browser.get("about:blank")
-    for log in ("browser", "performance"):
-        browser.get_log(log)  # what the browser's own first page did is not ours
-    browser.get(page.as_uri())
 
 
 @pytest.mark.browser
@@ -62,25 +23,15 @@ def opened(browser, page, width, scheme):
 def test_the_page_draws_everything_and_asks_for_nothing(browser, page, width, scheme):
     opened(browser, page, width, scheme)
     # Curves, two panels, points, four grids: eight plots, each with something drawn in it.
-    assert browser.execute_script("return document.querySelectorAll('.main-svg').length") >= 8
-    drawn = browser.execute_script(
+    drawn = eventually(
+        browser,
         "return [...document.querySelectorAll('.plot')].map("
-        "p => p.querySelectorAll('.trace, .hm').length)"
+        "p => p.querySelectorAll('.main-svg').length * p.querySelectorAll('.trace, .hm').length)",
+        lambda counts: len(counts) == 8 and all(counts),
     )
     assert len(drawn) == 8
     assert all(drawn)
-    assert browser.get_log("browser") == []
-    requests = [
-        message["params"]["request"]["url"]
-        for entry in browser.get_log("performance")
-        if (message := json.loads(entry["message"])["message"])["method"]
-        == "Network.requestWillBeSent"
-    ]
-    assert page.as_uri() in requests
-    assert all(url == page.as_uri() or url.startswith(("data:", "blob:")) for url in requests)
-    assert browser.execute_script(
-        "return document.documentElement.scrollWidth <= window.innerWidth"
-    )
+    quiet_and_alone(browser, page)
 
 
 @pytest.mark.browser
@@ -92,8 +43,8 @@ def test_the_colours_follow_the_scheme(browser, page):
             browser.execute_script("return getComputedStyle(document.body).backgroundColor")
         )
         inks.add(
-            browser.execute_script(
-                "return document.querySelector('.plot .annotation-text').style.fill"
+            eventually(
+                browser, "return document.querySelector('.plot .annotation-text')?.style.fill", bool
             )
         )
     assert (len(grounds), len(inks)) == (2, 2)

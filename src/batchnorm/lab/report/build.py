@@ -2,18 +2,16 @@
 
 import json
 import math
-from datetime import UTC, datetime
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ... import __version__
 from ...errors import MissingExtraError, RunError
 from ..findings import Table
 from ..results import Results
 from ..store import write_atomically
-from . import figures, palette
+from . import figures, frame, palette
 
 
 def require() -> None:
@@ -59,20 +57,13 @@ def build(results: Results, path: Path) -> Path:
 def render(results: Results) -> str:
     """Return the page."""
     require()
-    import jinja2
-
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    template = environment.from_string(
-        resources.files(__package__).joinpath("template.html.j2").read_text()
-    )
     findings = results.study.findings(results)
     arms = [arm.name for arm in results.study.arms]
     sections = [_section(number, figure, arms) for number, figure in enumerate(findings.figures)]
     plots = {plot["id"]: plot["figure"] for section in sections for plot in section["plots"]}
     target = results.budget.headline_target
-    return template.render(
+    return frame.render(
+        resources.files(__package__).joinpath("template.html.j2").read_text(),
         findings=findings,
         task_words=results.config["description"],
         target=f"{target:.0%}",
@@ -86,11 +77,7 @@ def render(results: Results) -> str:
         sections=sections,
         plots=_embed(plots),
         palettes=_embed({"light": palette.LIGHT, "dark": palette.DARK}),
-        light=palette.LIGHT,
-        dark=palette.DARK,
         plotly=_plotly(),
-        version=__version__,
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
 
 

@@ -1,0 +1,34 @@
+"""What every page has around its content: head, colours, footer."""
+
+from datetime import UTC, datetime
+from importlib import resources
+from typing import Any
+
+from ... import __version__
+from . import palette
+
+
+def render(template: str, **values: Any) -> str:
+    """Return a page.
+
+    Args:
+        template: Extends the template ``frame`` and fills its blocks.
+        values: What the template names.
+    """
+    import jinja2
+
+    outer = resources.files(__package__).joinpath("frame.html.j2").read_text()
+    environment = jinja2.Environment(
+        loader=jinja2.DictLoader({"frame": outer}),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.from_string(template).render(
+        light=palette.LIGHT,
+        dark=palette.DARK,
+        version=__version__,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        **values,
+    )
