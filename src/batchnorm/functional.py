@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from batchnorm import _axes, ops
+from batchnorm import ops
 from batchnorm._moments import Moments
 from batchnorm.errors import (
     ChannelError,
@@ -13,7 +13,7 @@ from batchnorm.errors import (
     OptionError,
     ShapeError,
 )
-from batchnorm.kernels import PLAIN, Epilogue
+from batchnorm.kernels import PLAIN, Epilogue, Running
 
 _REDUCED_PRECISION = (torch.float16, torch.bfloat16)
 _FULL_PRECISION = (torch.float32, torch.float64)
@@ -33,6 +33,7 @@ def batch_norm(
     residual: Tensor | None = None,
     activation: str | None = None,
     negative_slope: float = 0.01,
+    num_batches_tracked: Tensor | None = None,
 ) -> Tensor:
     r"""Normalize every channel; in training, also update the running statistics.
 
@@ -56,6 +57,8 @@ def batch_norm(
         residual: r, added before the activation, shape and dtype of `x`; `None` is 0.
         activation: f, one of ``relu``, ``leaky_relu`` and ``silu``; `None` is the identity.
         negative_slope: slope of ``leaky_relu`` below zero, positive.
+        num_batches_tracked: goes up by one in training, in place, unless the batch is empty; an
+            int64 of shape ``()``.
 
     Returns:
         Output, with the shape, dtype and memory format of `x`.
@@ -64,7 +67,8 @@ def batch_norm(
         ShapeError: `x` has fewer than two dimensions, or `residual` another shape.
         ChannelError: a per-channel tensor does not have one value per channel.
         CountError: in training, there is one value per channel only.
-        DTypeError: `x` is not floating, or another tensor's dtype does not go with it.
+        DTypeError: `x` is not floating, another tensor's dtype does not go with it, or
+            `num_batches_tracked` is not one int64.
         DeviceError: the tensors are on different devices.
         OptionError: `eps` is negative, or zero in training; evaluation without both running
             statistics; or an unknown activation.
@@ -98,11 +102,12 @@ def batch_norm(
                 "give both, or normalize with the batch (training=True)"
             )
         return ops.forward(x, weight, bias, running_mean, running_var, eps, residual, epilogue).y
-    count = _check_count(x)
-    out = ops.forward(x, weight, bias, None, None, eps, residual, epilogue)
-    if count and (running_mean is not None or running_var is not None):
-        ops.update_(running_mean, running_var, out.mean, out.var, count, momentum)
-    return out.y
+    if num_batches_tracked is not None:
+        _check_counter(x, num_batches_tracked)
+    running = None
+    if _check_count(x):
+        running = Running(running_mean, running_var, num_batches_tracked, momentum)
+    return ops.forward(x, weight, bias, None, None, eps, residual, epilogue, running).y
 
 
 def normalize(
@@ -139,7 +144,8 @@ def normalize(
     _check_input(x, weight, bias)
     _check_eps(eps, training=True)
     count = _check_count(x)
-    y, mean, var, *_ = ops.forward(x, weight, bias, None, None, eps)
+    y, statistics, _ = ops.forward(x, weight, bias, None, None, eps)
+    mean, var, _ = statistics
     return y, Moments(torch.tensor(count, device=x.device), mean, var * count)
 
 
@@ -151,18 +157,18 @@ def _check_input(
             f"x needs at least 2 dimensions (N, C, *), got shape {tuple(x.shape)}: "
             "add the batch dimension with x.unsqueeze(0)"
         )
-    if x.dtype not in _FULL_PRECISION and x.dtype not in _REDUCED_PRECISION:
+    dtype = x.dtype
+    if dtype not in _FULL_PRECISION and dtype not in _REDUCED_PRECISION:
         raise DTypeError(
             f"x needs a floating dtype of at most 64 bits, got {x.dtype}: convert it with x.float()"
         )
     for parameter in (weight, bias):
-        if parameter is not None:
-            if parameter.dtype != x.dtype:
-                _check_parameter_dtype(x, parameter)
-            _check_per_channel(x, parameter)
-    for statistic in running:
-        if statistic is not None:
-            _check_per_channel(x, statistic)
+        if parameter is not None and parameter.dtype != dtype:
+            _check_parameter_dtype(x, parameter)
+    shape, device = x.shape[1:2], x.device
+    for found in (weight, bias, *running):
+        if found is not None and (found.shape != shape or found.device != device):
+            raise _per_channel_error(x, found)
 
 
 def _check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:
@@ -174,15 +180,14 @@ def _check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:
         )
 
 
-def _check_per_channel(x: Tensor, found: Tensor) -> None:
+def _per_channel_error(x: Tensor, found: Tensor) -> ChannelError | DeviceError:
     if found.shape != x.shape[1:2]:
-        raise ChannelError(
+        return ChannelError(
             f"weight, bias, running_mean and running_var need shape ({x.shape[1]},), one value "
             f"for each channel of x {tuple(x.shape)}, got {tuple(found.shape)}: "
             "channels are dimension 1 of x, and num_features is their number"
         )
-    if found.device != x.device:
-        raise _device_error(x, found)
+    return _device_error(x, found)
 
 
 def _device_error(x: Tensor, found: Tensor) -> DeviceError:
@@ -190,6 +195,16 @@ def _device_error(x: Tensor, found: Tensor) -> DeviceError:
         f"all tensors need to be on the same device as x, {x.device}, got one on {found.device}: "
         "move the module or the input, as in module.to(x.device)"
     )
+
+
+def _check_counter(x: Tensor, counter: Tensor) -> None:
+    if counter.dtype != torch.int64 or counter.numel() != 1:
+        raise DTypeError(
+            "num_batches_tracked needs to be one int64, "
+            f"got {counter.numel()} of {counter.dtype}: make it with torch.tensor(0)"
+        )
+    if counter.device != x.device:
+        raise _device_error(x, counter)
 
 
 def _check_residual(x: Tensor, residual: Tensor) -> None:
@@ -246,7 +261,7 @@ def _check_eps(eps: float, training: bool) -> None:
 
 
 def _check_count(x: Tensor) -> int:
-    count = _axes.count(x.shape)
+    count = x.numel() // max(x.shape[1], 1)
     if count == 1:
         raise CountError(
             "Expected more than 1 value per channel when training, "

@@ -6,7 +6,6 @@ derivative as a `torch.autograd.Function`: `torch.library.register_autograd` wou
 at nearly twice the cost of a call.
 """
 
-import functools
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,16 +13,26 @@ import torch
 from torch import _C, Tensor
 
 from batchnorm import _axes, kernels
-from batchnorm.kernels import PLAIN, Backward, Epilogue, Forward, Saved, _eager, _mask
+from batchnorm.kernels import (
+    PLAIN,
+    Backward,
+    Epilogue,
+    Forward,
+    Running,
+    Saved,
+    _eager,
+    _mask,
+    gradient_dtype,
+)
 
 _FORWARD = (
     "forward(Tensor x, Tensor? weight, Tensor? bias, Tensor? mean, Tensor? var, float eps,"
     " Tensor? residual=None, str activation='identity', float alpha=0.0)"
-    " -> (Tensor y, Tensor mean, Tensor var, Tensor invstd, Tensor mask)"
+    " -> (Tensor y, Tensor statistics, Tensor mask)"
 )
 _BACKWARD = (
-    "backward(Tensor dy, Tensor x, Tensor? weight, Tensor? bias, Tensor? residual, Tensor mean,"
-    " Tensor invstd, Tensor? mask, float eps, bool batch_statistics, bool has_residual=False,"
+    "backward(Tensor dy, Tensor x, Tensor? weight, Tensor? bias, Tensor? residual,"
+    " Tensor statistics, Tensor? mask, float eps, bool batch_statistics, bool has_residual=False,"
     " str activation='identity', float alpha=0.0)"
     " -> (Tensor dx, Tensor dweight, Tensor dbias, Tensor dresidual)"
 )
@@ -47,6 +56,7 @@ def forward(
     eps: float,
     residual: Tensor | None = None,
     epilogue: Epilogue = PLAIN,
+    running: Running | None = None,
 ) -> Forward:
     """Return ``activation(normalized + residual)``, differentiably in all but the statistics.
 
@@ -59,35 +69,19 @@ def forward(
         eps: added to the variance, inside the square root.
         residual: added before the activation, shape of `x`; `None` is 0.
         epilogue: the activation.
+        running: moved towards the statistics of the batch, of at least 2 values a channel.
     """
-    arguments = (x, weight, bias, mean, var, eps, residual, *epilogue)
     if not _plain(x):
-        return Forward(*_forward_op(*arguments))
-    if torch.is_grad_enabled() and _C._any_requires_grad(*arguments):
-        return Forward(*_Forward.apply(_compute_forward, *arguments))
-    return _compute_forward(*arguments)
-
-
-def update_(
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
-    count: int,
-    momentum: float | Tensor,
-) -> None:
-    """Move the running statistics towards those of a batch, in place.
-
-    Args:
-        running_mean: shape ``(C,)``, or `None`.
-        running_var: shape ``(C,)``, or `None`; the batch enters it with its unbiased variance.
-        mean: mean of the batch, float64 ``(C,)``.
-        var: biased variance of the batch, float64 ``(C,)``.
-        count: values per channel in the batch, at least 2.
-        momentum: weight of the batch.
-    """
-    chosen = kernels.current(mean.device) if _plain(mean) else _eager
-    chosen.update_(running_mean, running_var, mean, var, count, momentum)
+        out = Forward(*_forward_op(x, weight, bias, mean, var, eps, residual, *epilogue))
+        if running is not None:
+            _eager.update_(running, out.statistics, _axes.count(x.shape))
+        return out
+    compute = kernels.current(x.device).forward
+    if torch.is_grad_enabled() and _C._any_requires_grad(x, weight, bias, residual):
+        work = _Work(compute, mean, var, eps, epilogue, running)
+        y = _record(x, weight, bias, residual, work)
+        return Forward(y, work.statistics, work.mask)
+    return compute(x, weight, bias, mean, var, eps, residual, epilogue, running)
 
 
 def _plain(x: Tensor) -> bool:
@@ -125,8 +119,7 @@ def _compute_backward(
     weight: Tensor | None,
     bias: Tensor | None,
     residual: Tensor | None,
-    mean: Tensor,
-    invstd: Tensor,
+    statistics: Tensor,
     mask: Tensor | None,
     eps: float,  # noqa: ARG001 -- needed by the second derivative, which takes the same arguments
     batch_statistics: bool,
@@ -134,7 +127,7 @@ def _compute_backward(
     activation: str = "identity",
     alpha: float = 0.0,
 ) -> Backward:
-    saved = Saved(x, weight, bias, residual, mean, invstd, mask)
+    saved = Saved(x, weight, bias, residual, statistics, mask)
     epilogue = Epilogue(activation, alpha)
     return kernels.current(x.device).backward(dy, saved, batch_statistics, has_residual, epilogue)
 
@@ -153,65 +146,91 @@ def _fake_forward(
     del weight, bias, mean, var, eps, alpha
     masked = residual is not None and activation == "relu"
     mask = x.new_empty(_mask.size(x.numel()) if masked else 0, dtype=torch.uint8)
-    return Forward(torch.empty_like(x), _per_channel(x), _per_channel(x), _per_channel(x), mask)
+    statistics = x.new_empty((3, x.shape[1]), dtype=torch.float64)
+    return Forward(torch.empty_like(x), statistics, mask)
 
 
 def _fake_backward(dy: Tensor, x: Tensor, *rest: Any) -> Backward:
     del dy
     has_residual = len(rest) > _HAS_RESIDUAL and rest[_HAS_RESIDUAL]
     dresidual = torch.empty_like(x) if has_residual else x.new_empty(0)
-    return Backward(torch.empty_like(x), _per_channel(x), _per_channel(x), dresidual)
+    weight = rest[0]
+    dweight, dbias = (x.new_empty(x.shape[1], dtype=gradient_dtype(weight)) for _ in range(2))
+    return Backward(torch.empty_like(x), dweight, dbias, dresidual)
 
 
-_HAS_RESIDUAL = 8  # position behind dy and x
-
-
-def _per_channel(x: Tensor) -> Tensor:
-    return x.new_empty(x.shape[1], dtype=torch.float64)
+_HAS_RESIDUAL = 7  # position behind dy and x
 
 
 # --------------------------------------------------------------------------- differentiating
 
 
+class _Work:
+    """What a forward does beside its differentiable inputs, and what it finds beside its output."""
+
+    __slots__ = ("arguments", "compute", "mask", "statistics")
+
+    statistics: Tensor
+    mask: Tensor | None
+
+    def __init__(self, compute: Callable[..., Forward], *arguments: Any) -> None:
+        self.compute = compute
+        self.arguments = arguments  # mean, var, eps, epilogue, running
+
+
 class _Forward(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, compute: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
-        x, weight, bias, given, _, ctx.eps, residual, *epilogue = arguments
-        y, mean, var, invstd, mask = compute(*arguments)
-        ctx.mark_non_differentiable(*(t for t in (mean, var, invstd, mask) if t is not None))
-        ctx.set_materialize_grads(False)
-        ctx.batch_statistics = given is None
-        ctx.has_residual = residual is not None
-        ctx.epilogue = Epilogue(*epilogue)
-        kept = residual if ctx.epilogue.activation in _NEED_RESIDUAL else None
-        ctx.save_for_backward(x, weight, bias, kept, mean, invstd, mask)
-        return y, mean, var, invstd, mask
+    """Differentiable in x, weight, bias and residual."""
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor | None, *_: None) -> tuple[Tensor | None, ...]:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        residual: Tensor | None,
+        work: _Work,
+    ) -> Tensor:
+        mean, var, eps, epilogue, running = work.arguments
+        out = work.compute(x, weight, bias, mean, var, eps, residual, epilogue, running)
+        y, work.statistics, work.mask = out
+        ctx.set_materialize_grads(False)
+        ctx.options = eps, mean is None, residual is not None, epilogue
+        activation = epilogue.activation
+        shift = None if activation == "identity" else bias
+        kept = residual if activation in _NEED_RESIDUAL else None
+        ctx.dtypes = _dtype(weight), _dtype(bias)
+        ctx.save_for_backward(x, weight, shift, kept, work.statistics, work.mask)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor | None) -> tuple[Tensor | None, ...]:
         if dy is None:
-            return (None,) * 10
+            return (None,) * 5
         saved = Saved(*ctx.saved_tensors)
-        if ctx.epilogue.activation == "identity":
-            gradients = _backward(ctx, dy, saved, False, PLAIN)._replace(dresidual=dy)
+        _, _, has_residual, epilogue = ctx.options
+        if epilogue.activation == "identity":
+            dx, dweight, dbias, _ = _backward(ctx, dy, saved, False, PLAIN)
+            dresidual: Tensor | None = dy
         elif torch.is_grad_enabled():
-            gradients = _composed(ctx, dy, saved)
+            dx, dweight, dbias, dresidual = _composed(ctx, dy, saved)
         else:
-            gradients = _backward(ctx, dy, saved, ctx.has_residual, ctx.epilogue)
-        dx, dweight, dbias, dresidual = gradients
+            dx, dweight, dbias, dresidual = _backward(ctx, dy, saved, has_residual, epilogue)
         needs = ctx.needs_input_grad
         return (
-            None,
-            dx if needs[1] else None,
-            dweight.to(saved.weight.dtype) if needs[2] and saved.weight is not None else None,
-            dbias.to(saved.bias.dtype) if needs[3] and saved.bias is not None else None,
-            None,
-            None,
-            None,
-            dresidual if needs[7] else None,
-            None,
+            dx if needs[0] else None,
+            dweight.to(ctx.dtypes[0]) if needs[1] else None,
+            dbias.to(ctx.dtypes[1]) if needs[2] else None,
+            dresidual if needs[3] else None,
             None,
         )
+
+
+# Past the wrapper of `torch.autograd.Function`, which looks for transforms: `_plain` has done so.
+_record = super(torch.autograd.Function, _Forward).apply
+
+
+def _dtype(parameter: Tensor | None) -> torch.dtype | None:
+    return None if parameter is None else parameter.dtype
 
 
 # With a residual, what the derivative of these activations is taken at is recomputed.
@@ -221,33 +240,38 @@ _NEED_RESIDUAL = ("leaky_relu", "silu")
 def _backward(
     ctx: Any, dy: Tensor, saved: Saved, has_residual: bool, epilogue: Epilogue
 ) -> Backward:
-    arguments = (dy, *saved, ctx.eps, ctx.batch_statistics, has_residual, *epilogue)
+    eps, batch_statistics, *_ = ctx.options
+    arguments = (dy, *saved, eps, batch_statistics, has_residual, *epilogue)
     if not _plain(dy):
         return Backward(*_backward_op(*arguments))
     if torch.is_grad_enabled():
         return Backward(*_Backward.apply(_compute_backward, *arguments))
-    return _compute_backward(*arguments)
+    compute = kernels.current(dy.device).backward
+    return compute(dy, saved, batch_statistics, has_residual, epilogue)
 
 
 def _composed(ctx: Any, dy: Tensor, saved: Saved) -> Backward:
     """Differentiate an activated forward by parts, each differentiable as often as one likes."""
-    if ctx.has_residual and ctx.epilogue.activation == "relu":
+    *_, has_residual, epilogue = ctx.options
+    if has_residual and epilogue.activation == "relu":
         # The derivative is constant in pieces, and only the mask knows which: ask it about ones.
         probe = saved._replace(weight=None, bias=None)
         with torch.no_grad():
             ones = torch.ones_like(dy)
-            slope = cast("Tensor", _backward(ctx, ones, probe, True, ctx.epilogue).dresidual)
+            slope = cast("Tensor", _backward(ctx, ones, probe, True, epilogue).dresidual)
     else:
-        slope = _eager.slope_at(_before_activation(ctx, saved), ctx.epilogue)
+        slope = _eager.slope_at(_before_activation(ctx, saved), epilogue)
     g = dy * slope
     return _backward(ctx, g, saved, False, PLAIN)._replace(dresidual=g)
 
 
 def _before_activation(ctx: Any, saved: Saved) -> Tensor:
-    x, weight, bias, residual, mean, invstd, _ = saved
-    if ctx.batch_statistics:
-        z = forward(x, weight, bias, None, None, ctx.eps).y
+    x, weight, bias, residual, statistics, _ = saved
+    eps, batch_statistics, *_ = ctx.options
+    if batch_statistics:
+        z = forward(x, weight, bias, None, None, eps).y
     else:
+        mean, _, invstd = statistics
         shape = _axes.broadcast(x.shape[1], x.ndim)
         z = (x - mean.reshape(shape)) * invstd.reshape(shape)
         z = z if weight is None else z * weight.reshape(shape)
@@ -260,27 +284,25 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, compute: Callable[..., Any], *arguments: Any) -> tuple[Any, ...]:
-        dy, x, weight, _, _, mean, invstd, _, ctx.eps, ctx.batch_statistics, *_ = arguments
+        dy, x, weight, _, _, statistics, _, ctx.eps, ctx.batch_statistics, *_ = arguments
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(dy, x, weight, mean, invstd)
+        ctx.save_for_backward(dy, x, weight, statistics)
         return tuple(compute(*arguments))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        dy, x, weight, mean, invstd = ctx.saved_tensors
-        flows = ctx.batch_statistics
-        second = _second(dy, x, weight, mean, invstd, ctx.eps, flows, grads[:3])
+        dy, x, weight, statistics = ctx.saved_tensors
+        second = _second(dy, x, weight, statistics, ctx.eps, ctx.batch_statistics, grads[:3])
         needs = ctx.needs_input_grad[1:4]
         kept = (g if need else None for g, need in zip(second, needs, strict=True))
-        return (None, *kept, *(None,) * 10)
+        return (None, *kept, *(None,) * 9)
 
 
 def _second(
     dy: Tensor,
     x: Tensor,
     weight: Tensor | None,
-    mean: Tensor,
-    invstd: Tensor,
+    statistics: Tensor,
     eps: float,
     batch_statistics: bool,
     grads: tuple[Tensor | None, ...],
@@ -319,6 +341,7 @@ def _second(
         d_x = d_x - w * s.square() * xhat * average(g_dx * p_dy)
         d_weight = (s * g_dx * p_dy).sum(axes)
     else:
+        mean, _, invstd = statistics
         s = invstd.reshape(shape)
         xhat = (x64 - mean.reshape(shape)) * s
         d_dy = w * s * g_dx + g_dweight * xhat + g_dbias
@@ -331,24 +354,52 @@ def _second(
     )
 
 
-def _autograd(
-    op: Any, function: type[torch.autograd.Function]
-) -> Callable[..., tuple[Tensor, ...]]:
-    """Return the kernel of `op` at the autograd key: record the derivative, then go below."""
-    defaults = [argument.default_value for argument in op._schema.arguments]
+def _below(op: Any, keyset: Any) -> Callable[..., Any]:
+    """Return what calls `op` below autograd."""
 
-    def below(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
+    def call(*arguments: Any) -> Any:
         with _C._AutoDispatchBelowAutograd():
             return op.redispatch(keyset & _C._after_autograd_keyset, *arguments)
 
-    def differentiable(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
-        if torch.is_grad_enabled() and _C._any_requires_grad(*arguments):
-            # The dispatcher leaves out arguments that have their default value.
-            arguments = (*arguments, *defaults[len(arguments) :])
-            return function.apply(functools.partial(below, keyset), *arguments)
-        return below(keyset, *arguments)
+    return call
 
-    return differentiable
+
+def _differentiable_forward(
+    keyset: Any,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    residual: Tensor | None = None,
+    activation: str = "identity",
+    alpha: float = 0.0,
+) -> tuple[Tensor, ...]:
+    """Record the derivative, then go below."""
+    below = _below(_forward_op, keyset)
+    if not (torch.is_grad_enabled() and _C._any_requires_grad(x, weight, bias, residual)):
+        return below(x, weight, bias, mean, var, eps, residual, activation, alpha)
+
+    def compute(*arguments: Any) -> Forward:
+        *tensors, epilogue, _ = arguments
+        return Forward(*below(*tensors, *epilogue))
+
+    work = _Work(compute, mean, var, eps, Epilogue(activation, alpha), None)
+    y = _Forward.apply(x, weight, bias, residual, work)
+    return y, work.statistics, cast("Tensor", work.mask)
+
+
+def _differentiable_backward(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
+    """Record the derivative, then go below."""
+    below = _below(_backward_op, keyset)
+    if torch.is_grad_enabled() and _C._any_requires_grad(*arguments):
+        # The dispatcher leaves out arguments that have their default value.
+        return _Backward.apply(below, *arguments, *_BACKWARD_DEFAULTS[len(arguments) :])
+    return below(*arguments)
+
+
+_BACKWARD_DEFAULTS = [argument.default_value for argument in _backward_op._schema.arguments]
 
 
 def _without_none(compute: Callable[..., tuple[Tensor | None, ...]]) -> Callable[..., Any]:
@@ -363,10 +414,10 @@ def _without_none(compute: Callable[..., tuple[Tensor | None, ...]]) -> Callable
     return computed
 
 
-for _op, _compute, _fake, _function in (
-    (_forward_op, _compute_forward, _fake_forward, _Forward),
-    (_backward_op, _compute_backward, _fake_backward, _Backward),
+for _op, _compute, _fake, _differentiable in (
+    (_forward_op, _compute_forward, _fake_forward, _differentiable_forward),
+    (_backward_op, _compute_backward, _fake_backward, _differentiable_backward),
 ):
     _library.impl(_op, _without_none(_compute), "CompositeExplicitAutograd")
-    _library.impl(_op, _autograd(_op, _function), "Autograd", with_keyset=True)
+    _library.impl(_op, _differentiable, "Autograd", with_keyset=True)
     torch.library.register_fake(_op, _fake, lib=_library)

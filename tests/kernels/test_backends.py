@@ -6,7 +6,7 @@ import torch
 
 from batchnorm import kernels, reference
 from batchnorm.errors import BackendError
-from batchnorm.kernels import Epilogue, Saved, _eager, _select
+from batchnorm.kernels import Epilogue, Running, Saved, _eager, _select
 from cases import TOLERANCE, lay_out
 
 BACKENDS = kernels.available()
@@ -66,8 +66,7 @@ def test_agrees_with_eager_in_float64(
     )
     assert found.y.stride() == torch.empty_like(x).stride()
     compare(found.y, wanted.y, dtype, looser=1.5, what="y")
-    for name in ("mean", "var", "invstd"):
-        compare(getattr(found, name), getattr(wanted, name), torch.float32, what=name)
+    compare(found.statistics, wanted.statistics, torch.float32, what="statistics")
 
     dy = torch.randn(shape).to(dtype)
     # Where the derivative jumps, an input that rounds to the other side is no error of backward.
@@ -75,9 +74,9 @@ def test_agrees_with_eager_in_float64(
     dy = dy.masked_fill(near, 0.0)
     wants_residual = has_residual and activation != "identity"
     kept = residual if activation in ("leaky_relu", "silu") else None
-    saved = Saved(x, weight, bias, kept, found.mean, found.invstd, found.mask)
+    saved = Saved(x, weight, bias, kept, found.statistics, found.mask)
     wide_saved = Saved(
-        wide(x), wide(weight), wide(bias), wide(kept), wanted.mean, wanted.invstd, wanted.mask
+        wide(x), wide(weight), wide(bias), wide(kept), wanted.statistics, wanted.mask
     )
     got = module.backward(dy, saved, not population, wants_residual, epilogue)
     due = _eager.backward(dy.double(), wide_saved, not population, wants_residual, epilogue)
@@ -120,7 +119,7 @@ def test_hostile_values(backend, hostile, shape, layout):
     # In units of the largest value: one outlier among m values is sqrt(m) deviations away.
     assert np.abs(y - due)[fine].max(initial=0) <= 2e-6 * max(1, np.abs(due[fine]).max(initial=0))
     finite = np.isfinite(expected.statistics.var)
-    ratio = out.var.numpy()[finite] / np.where(
+    ratio = out.statistics[1].numpy()[finite] / np.where(
         expected.statistics.var[finite] == 0, 1, expected.statistics.var[finite]
     )
     wanted = (expected.statistics.var[finite] != 0).astype(float)
@@ -134,7 +133,7 @@ def test_hostile_gradients(backend, value):
     for shape in ((6, 4), (4, 3, 20, 20), (40, 20, 3, 3)):
         module, x = _select._load(backend), torch.randn(shape)
         out = module.forward(x, None, None, None, None, 1e-5)
-        saved = Saved(x, None, None, None, out.mean, out.invstd, None)
+        saved = Saved(x, None, None, None, out.statistics, None)
         dy = torch.randn(shape)
         dy.view(-1)[7] = value
         found = module.backward(dy, saved, True)
@@ -157,7 +156,7 @@ def test_a_mask_of_another_backend_is_refused(backend):
     other = out.mask.clone()
     other[-1] = 7
     for mask in (other, None):
-        saved = Saved(x, None, None, None, out.mean, out.invstd, mask)
+        saved = Saved(x, None, None, None, out.statistics, mask)
         with pytest.raises(BackendError, match="needs the backend of its forward"):
             module.backward(x, saved, True, True, relu)
 
@@ -165,18 +164,24 @@ def test_a_mask_of_another_backend_is_refused(backend):
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("dtype", list(TOLERANCE))
 @pytest.mark.parametrize("momentum", [0.1, 1.0, torch.tensor(0.3)])
-def test_update(backend, dtype, momentum):
+@pytest.mark.parametrize("shape", [(9, 5), (9, 5, 3, 3), (3, 5, 40, 40), (40_000, 5)], ids=str)
+def test_running_statistics(backend, dtype, momentum, shape):
     module = _select._load(backend)
-    mean, var = torch.randn(5).to(dtype), torch.rand(5).to(dtype)
-    batch = reference.Statistics(9, np.arange(5.0), np.arange(5.0) + 1)
-    wanted = reference.update_running((mean.double(), var.double()), batch, float(momentum))
-    versions = mean._version, var._version
-    batch_mean, batch_var = torch.from_numpy(batch.mean), torch.from_numpy(batch.var)
-    module.update_(mean, var, batch_mean, batch_var, 9, momentum)
-    assert (mean._version, var._version) > versions, "autograd has to see the change"
-    compare(mean, torch.from_numpy(wanted[0]), dtype, looser=2)
-    compare(var, torch.from_numpy(wanted[1]), dtype, looser=2)
-    before = var.clone()
-    module.update_(mean[:5:2], None, batch_mean[:3].clone(), batch_var[:3].clone(), 9, 1.0)
-    compare(mean[::2], batch_mean[:3], dtype, looser=2)
-    assert torch.equal(var, before)
+    x = torch.randn(shape, dtype=torch.float64)
+    batch = reference.forward(x.numpy()).statistics
+    for step in (1, 2):  # dense, and with holes between the values
+        mean = torch.randn(5 * step).to(dtype)[::step]
+        var, counter = torch.rand(5 * step).to(dtype)[::step], torch.tensor(7)
+        wanted = reference.update_running((mean.double(), var.double()), batch, float(momentum))
+        versions = mean._version, var._version, counter._version
+        running = Running(mean, var, counter, momentum)
+        module.forward(x, None, None, None, None, 1e-5, running=running)
+        assert counter == 8
+        found = mean._version, var._version, counter._version
+        assert all(a > b for a, b in zip(found, versions, strict=True)), "autograd has to see it"
+        compare(mean, torch.from_numpy(wanted[0]), dtype, looser=2)
+        compare(var, torch.from_numpy(wanted[1]), dtype, looser=2)
+    alone = Running(None, var.clone(), None, 1.0)
+    module.forward(x, None, None, None, None, 1e-5, running=alone)
+    unbiased = torch.from_numpy(batch.var) * batch.count / (batch.count - 1)
+    compare(alone.var, unbiased, dtype, looser=2)

@@ -8,7 +8,9 @@ from ._select import PLAIN as PLAIN
 from ._select import Backward as Backward
 from ._select import Epilogue as Epilogue
 from ._select import Forward as Forward
+from ._select import Running as Running
 from ._select import Saved as Saved
 from ._select import available as available
 from ._select import backend as backend
 from ._select import current as current
+from ._select import gradient_dtype as gradient_dtype

@@ -9,7 +9,15 @@ from torch import Tensor
 
 from batchnorm import _axes
 from batchnorm.kernels import _mask
-from batchnorm.kernels._select import PLAIN, Backward, Epilogue, Forward, Saved
+from batchnorm.kernels._select import (
+    PLAIN,
+    Backward,
+    Epilogue,
+    Forward,
+    Running,
+    Saved,
+    gradient_dtype,
+)
 
 _DENSE = 2  # dimensions of (N, C)
 
@@ -23,8 +31,9 @@ def forward(
     eps: float,
     residual: Tensor | None = None,
     epilogue: Epilogue = PLAIN,
+    running: Running | None = None,
 ) -> Forward:
-    """Normalize, add the residual and activate.
+    """Normalize, add the residual and activate; move the running statistics.
 
     Args:
         x: input, shape ``(N, C, *)``; if empty, its statistics are 0.
@@ -35,6 +44,7 @@ def forward(
         eps: added to the variance, inside the square root.
         residual: added before the activation, shape of `x`.
         epilogue: the activation.
+        running: moved towards the statistics of the batch, of at least 2 values a channel.
     """
     axes = _axes.reduced(x.ndim)
     centred = x.to(torch.float64, copy=True)
@@ -57,7 +67,10 @@ def forward(
     masked = residual is not None and epilogue.activation == "relu"
     # Not y > 0, so that the gradient passes where the output is NaN, as in torch.relu.
     mask = _mask.pack((y <= 0).logical_not_()) if masked else None
-    return Forward(y, mean, var, invstd, mask)
+    statistics = torch.stack((mean, var, invstd))
+    if running is not None:
+        update_(running, statistics, _axes.count(x.shape))
+    return Forward(y, statistics, mask)
 
 
 def backward(
@@ -77,7 +90,8 @@ def backward(
         has_residual: whether `forward` had a residual, and its gradient is wanted apart from `dy`.
         epilogue: the activation of `forward`.
     """
-    x, weight, mean, invstd = saved.x, saved.weight, saved.mean, saved.invstd
+    x, weight = saved.x, saved.weight
+    mean, _, invstd = saved.statistics
     axes = _axes.reduced(x.ndim)
     xhat = x.to(torch.float64, copy=True).sub_(_column(mean, x)).mul_(_column(invstd, x))
     dx = torch.empty_like(x, dtype=torch.float64).copy_(dy)
@@ -91,31 +105,24 @@ def backward(
         dx.sub_(_column(dbias / count, x))
         dx.sub_(xhat.mul_(_column(dweight / count, x)))
     dx.mul_(_column(invstd if weight is None else invstd * weight, x))
-    return Backward(torch.empty_like(x).copy_(dx), dweight, dbias, dresidual)
+    dtype = gradient_dtype(weight)
+    return Backward(torch.empty_like(x).copy_(dx), dweight.to(dtype), dbias.to(dtype), dresidual)
 
 
-def update_(
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
-    count: int,
-    momentum: float | Tensor,
-) -> None:
-    """Move the running statistics towards those of a batch, in place.
+def update_(running: Running, statistics: Tensor, count: int) -> None:
+    """Move running statistics towards those of a batch, in place, and count it.
 
     Args:
-        running_mean: shape ``(C,)``, or `None`.
-        running_var: shape ``(C,)``, or `None`; the batch enters it with its unbiased variance.
-        mean: mean of the batch, float64 ``(C,)``.
-        var: biased variance of the batch, float64 ``(C,)``.
+        running: what is moved.
+        statistics: of the batch, as a forward returns them.
         count: values per channel in the batch, at least 2.
-        momentum: weight of the batch.
     """
-    if running_mean is not None:
-        _move(running_mean, mean, momentum)
-    if running_var is not None:
-        _move(running_var, var * (count / (count - 1)), momentum)
+    if running.mean is not None:
+        _move(running.mean, statistics[0], running.momentum)
+    if running.var is not None:
+        _move(running.var, statistics[1] * (count / (count - 1)), running.momentum)
+    if running.counter is not None:
+        running.counter.add_(1)
 
 
 def _move(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:

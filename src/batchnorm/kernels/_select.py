@@ -30,22 +30,35 @@ class Epilogue(NamedTuple):
 PLAIN = Epilogue()
 
 
+class Running(NamedTuple):
+    """Population statistics that a forward moves towards those of its batch, in place.
+
+    Attributes:
+        mean: running mean, shape ``(C,)``, or `None`.
+        var: running variance, shape ``(C,)``, or `None`; the batch enters it unbiased.
+        counter: number of batches, an int64 of shape ``()`` that goes up by one, or `None`.
+        momentum: weight of the batch.
+    """
+
+    mean: Tensor | None
+    var: Tensor | None
+    counter: Tensor | None
+    momentum: float | Tensor
+
+
 class Forward(NamedTuple):
     """What a forward kernel returns.
 
     Attributes:
         y: output, with the shape, dtype and memory format of the input.
-        mean: mean that was subtracted, float64 ``(C,)``.
-        var: biased variance that was divided by, float64 ``(C,)``.
-        invstd: ``1 / sqrt(var + eps)``, float64 ``(C,)``.
+        statistics: float64 ``(3, C)``: the mean that was subtracted, the biased variance that was
+            divided by, and ``1 / sqrt(var + eps)``.
         mask: for ``relu`` with a residual, where the output is above zero (see `_mask`); otherwise
             `None`.
     """
 
     y: Tensor
-    mean: Tensor
-    var: Tensor
-    invstd: Tensor
+    statistics: Tensor
     mask: Tensor | None
 
 
@@ -54,8 +67,8 @@ class Backward(NamedTuple):
 
     Attributes:
         dx: gradient of the input, like the input.
-        dweight: gradient of the scale, float64 ``(C,)``.
-        dbias: gradient of the shift, float64 ``(C,)``.
+        dweight: gradient of the scale, ``(C,)``, of `gradient_dtype`.
+        dbias: gradient of the shift, ``(C,)``, of `gradient_dtype`.
         dresidual: gradient of the residual, like the input; `None` where there was none.
     """
 
@@ -65,16 +78,24 @@ class Backward(NamedTuple):
     dresidual: Tensor | None
 
 
+def gradient_dtype(weight: Tensor | None) -> torch.dtype:
+    """Return the dtype of the gradients of the parameters, as a backward kernel returns them.
+
+    That of the scale, so that nothing is left to convert; float64 where that would be rounding
+    twice.
+    """
+    return torch.float32 if weight is not None and weight.dtype == torch.float32 else torch.float64
+
+
 class Saved(NamedTuple):
     """What a backward kernel is given of its forward.
 
     Attributes:
         x: the input.
         weight: the scale, or `None`.
-        bias: the shift, or `None`.
+        bias: the shift, or `None`; only an activation's derivative needs it.
         residual: the residual where the derivative of the activation needs it, or `None`.
-        mean: as the forward returned it.
-        invstd: as the forward returned it.
+        statistics: as the forward returned them.
         mask: as the forward returned it.
     """
 
@@ -82,8 +103,7 @@ class Saved(NamedTuple):
     weight: Tensor | None
     bias: Tensor | None
     residual: Tensor | None
-    mean: Tensor
-    invstd: Tensor
+    statistics: Tensor
     mask: Tensor | None
 
 
@@ -100,6 +120,7 @@ class Backend(Protocol):
         eps: float,
         residual: Tensor | None = None,
         epilogue: Epilogue = PLAIN,
+        running: Running | None = None,
     ) -> Forward: ...
 
     def backward(
@@ -110,16 +131,6 @@ class Backend(Protocol):
         has_residual: bool = False,
         epilogue: Epilogue = PLAIN,
     ) -> Backward: ...
-
-    def update_(
-        self,
-        running_mean: Tensor | None,
-        running_var: Tensor | None,
-        mean: Tensor,
-        var: Tensor,
-        count: int,
-        momentum: float | Tensor,
-    ) -> None: ...
 
 
 # In order of preference; a backend serves the device types that stand beside it.

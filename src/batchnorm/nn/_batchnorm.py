@@ -35,7 +35,7 @@ class _Layer(_BatchNorm):
             residual: added before the activation, shape of `input`.
         """
         self._check_input_dim(input)
-        mean, var, counter = self.running_mean, self.running_var, self.num_batches_tracked
+        mean, var, counter, weight, bias = self._state()
         training = self.training
         tracked = training and self.track_running_stats
         if training and not tracked:
@@ -44,22 +44,35 @@ class _Layer(_BatchNorm):
         if momentum is None:
             # The cumulative average; a tensor, so that nothing waits for the device.
             momentum = 0.0 if counter is None else (counter + 1).double().reciprocal()
-        y = functional.batch_norm(
+        return functional.batch_norm(
             input,
             mean,
             var,
-            self.weight,
-            self.bias,
+            weight,
+            bias,
             training or (mean is None and var is None),
             momentum,
             self.eps,
             residual=residual,
             activation=self.activation,
             negative_slope=self.negative_slope,
+            num_batches_tracked=counter if tracked else None,
         )
-        if tracked and counter is not None and input.numel():
-            counter.add_(1)
-        return y
+
+    def _state(self) -> tuple[Tensor | None, ...]:
+        """Return the buffers and parameters, past `__getattr__`, which takes 3 µs for them."""
+        buffers, parameters = self._buffers, self._parameters
+        try:
+            return (
+                buffers["running_mean"],
+                buffers["running_var"],
+                buffers["num_batches_tracked"],
+                parameters["weight"],
+                parameters["bias"],
+            )
+        except KeyError:  # one has been made a property, as a parametrization does
+            counter = self.num_batches_tracked
+            return self.running_mean, self.running_var, counter, self.weight, self.bias
 
     def extra_repr(self) -> str:
         """Return torch's description, and the activation where there is one."""

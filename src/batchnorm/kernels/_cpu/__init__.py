@@ -5,15 +5,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from batchnorm import _axes
 from batchnorm.kernels import _eager, _mask
-from batchnorm.kernels._select import PLAIN, Backward, Epilogue, Forward, Saved
+from batchnorm.kernels._select import (
+    PLAIN,
+    Backward,
+    Epilogue,
+    Forward,
+    Running,
+    Saved,
+    gradient_dtype,
+)
 
 from . import _context as at
 from ._compile import kernel
 from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from ._plan import Plan, plan
 from ._pool import FRESH_PAGES, parallel_for, prefer_huge_pages
-from ._running import pack_update, update_kernel
 from ._values import IDENTITY, LEAKY_RELU, RELU, SILU
 
 _STORAGE = {
@@ -45,21 +53,26 @@ def forward(
     eps: float,
     residual: Tensor | None = None,
     epilogue: Epilogue = PLAIN,
+    running: Running | None = None,
 ) -> Forward:
     """Normalize, add the residual and activate: as `batchnorm.kernels._eager.forward`."""
     if x.numel() == 0:
-        return _eager.forward(x, weight, bias, mean, var, eps, residual, epilogue)
+        return _eager.forward(x, weight, bias, mean, var, eps, residual, epilogue, running)
     layout = plan(x)
     if layout is None:
-        out = forward(x.contiguous(), weight, bias, mean, var, eps, residual, epilogue)
+        ordered = x.contiguous()
+        out = forward(ordered, weight, bias, mean, var, eps, residual, epilogue, running)
         return out._replace(y=torch.empty_like(x).copy_(out.y))
+    moved, momentum = _moved(running)
     if residual is not None:
         residual = _laid_out(residual, x)
     y = _fresh(x, layout)
     masked = residual is not None and epilogue.activation == "relu"
     # Zeros, so that its padding is the same in every run.
     mask = x.new_zeros(_mask.size(x.numel()), dtype=torch.uint8) if masked else None
-    found = tuple(torch.empty(layout.channels, dtype=torch.float64) for _ in range(3))
+    channels = layout.channels
+    statistics = torch.empty((3, channels), dtype=torch.float64)
+    first = statistics.data_ptr()
     scratch = torch.empty(layout.scratch, dtype=torch.float64) if layout.scratch else None
     weight, bias, mean, var = _dense(weight), _dense(bias), _dense(mean), _dense(var)
     call = (
@@ -73,18 +86,25 @@ def forward(
         *_parameter(bias),
         *_parameter(mean),
         *_parameter(var),
-        *(statistic.data_ptr() for statistic in found),
+        first,
+        first + 8 * channels,
+        first + 16 * channels,
+        0,
         0,
         0,
         _address(scratch),
         mean is None,
+        *moved,
         eps,
         epilogue.alpha,
+        momentum,
     )
     _run("forward", layout, x.dtype, epilogue, residual is not None, call)
     if mask is not None:
         mask[-1] = _mask.CPU
-    return Forward(y, found[0], found[1], found[2], mask)
+    if running is not None and moved is _UNMOVED:
+        _eager.update_(running, statistics, _axes.count(x.shape))
+    return Forward(y, statistics, mask)
 
 
 def backward(
@@ -112,7 +132,10 @@ def backward(
     residual = None if saved.residual is None else _laid_out(saved.residual, x)
     dx = _fresh(x, layout)
     dresidual = _fresh(x, layout) if has_residual else None
-    dweight, dbias = (torch.empty(layout.channels, dtype=torch.float64) for _ in range(2))
+    channels = layout.channels
+    dtype = gradient_dtype(saved.weight)
+    dweight, dbias = torch.empty(channels, dtype=dtype), torch.empty(channels, dtype=dtype)
+    first = saved.statistics.data_ptr()
     scratch = torch.empty(layout.scratch, dtype=torch.float64) if layout.scratch else None
     weight, bias = _dense(saved.weight), _dense(saved.bias)
     call = (
@@ -124,49 +147,42 @@ def backward(
         _address(mask),
         *_parameter(weight),
         *_parameter(bias),
-        *_parameter(None),
-        *_parameter(None),
-        saved.mean.data_ptr(),
         0,
-        saved.invstd.data_ptr(),
+        0,
+        0,
+        0,
+        first,
+        0,
+        first + 16 * channels,
         dweight.data_ptr(),
         dbias.data_ptr(),
+        _STORED[dtype],
         _address(scratch),
         batch_statistics,
+        *_UNMOVED,
         0.0,
         epilogue.alpha,
+        0.0,
     )
     _run("backward", layout, x.dtype, epilogue, has_residual, call)
     return Backward(dx, dweight, dbias, dresidual)
 
 
-def update_(
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
-    count: int,
-    momentum: float | Tensor,
-) -> None:
-    """Move the running statistics in place: as `batchnorm.kernels._eager.update_`."""
-    statistics = (running_mean, running_var)
-    if isinstance(momentum, Tensor) or any(
-        running is not None and not running.is_contiguous() for running in statistics
-    ):
-        _eager.update_(running_mean, running_var, mean, var, count, momentum)
-        return
-    for running in statistics:
-        if running is not None:
-            torch.autograd.graph.increment_version(running)
-    words = pack_update(
-        *_parameter(running_mean),
-        *_parameter(running_var),
-        mean.data_ptr(),
-        var.data_ptr(),
-        count / (count - 1),
-        momentum,
-    )
-    _parallel_for(0, mean.numel(), mean.numel() + 1, update_kernel(), words)
+_UNMOVED = (0, 0, 0, 0, 0)
+
+
+def _moved(running: Running | None) -> tuple[tuple[int, ...], float]:
+    """Return the addresses of what the kernel moves, if it can, and the weight of the batch."""
+    if running is None:
+        return _UNMOVED, 0.0
+    mean, var, counter, momentum = running
+    if isinstance(momentum, Tensor):
+        return _UNMOVED, 0.0
+    tensors = [tensor for tensor in (mean, var, counter) if tensor is not None]
+    if not all(tensor.is_contiguous() for tensor in tensors):
+        return _UNMOVED, 0.0
+    torch.autograd.graph.increment_version(tensors)  # autograd has to see the change
+    return (*_parameter(mean), *_parameter(var), _address(counter)), momentum
 
 
 def _run(

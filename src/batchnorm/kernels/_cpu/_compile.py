@@ -32,6 +32,7 @@ def _version() -> int:
 
 
 _addresses: dict[tuple[Any, ...], int] = {}
+_kept: dict[tuple[Any, ...], Any] = {}  # compiled code lives as long as its object
 
 
 def kernel(
@@ -50,22 +51,13 @@ def kernel(
     key = (layout, direction, storage, activation, has_residual, streamed)
     address = _addresses.get(key)
     if address is None:
-        make = _KERNELS[layout, direction]
-        found = compiled(make, (storage, activation, has_residual, streamed), " ".join(key[:2]))
-        address = _addresses[key] = int(found.address)
+        with _lock:
+            if key not in _kept:
+                make = _KERNELS[layout, direction]
+                function = make(storage, activation, has_residual, streamed, _version())
+                _kept[key] = _compile(function, f"{layout} {direction}")
+            address = _addresses[key] = int(_kept[key].address)
     return address
-
-
-_kept: dict[tuple[Any, ...], Any] = {}  # compiled code lives as long as its object
-
-
-def compiled(make: Any, options: tuple[Any, ...], name: str) -> Any:
-    """Return the compiled form of ``make(*options, version)``, from this process, disk, or anew."""
-    key = (make, *options)
-    with _lock:
-        if key not in _kept:
-            _kept[key] = _compile(make(*options, _version()), name)
-        return _kept[key]
 
 
 def _compile(function: Any, name: str) -> Any:

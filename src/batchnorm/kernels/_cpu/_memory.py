@@ -13,7 +13,7 @@ from numba.extending import intrinsic
 
 # The element type of a pointer says how a value is stored: numba has no half precisions.
 FLOAT64, FLOAT32, BFLOAT16, FLOAT16 = types.float64, types.float32, types.uint16, types.int16
-BITS = types.uint8
+BITS, INTEGER = types.uint8, types.int64
 
 # Numpy's rules for errors: a division by zero gives an infinity, as the reference has it.
 inlined = njit(forceinline=True, error_model="numpy")
@@ -102,6 +102,18 @@ def put(typing: Any, base: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(base, types.int64, arithmetic(storage)), generate
+
+
+@intrinsic
+def add_to(typing: Any, base: Any, value: Any) -> Any:
+    """Add to the integer at `base`."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        base, value = arguments
+        builder.store(builder.add(builder.load(base), value), base)
+        return context.get_dummy_value()
+
+    return types.void(base, types.int64), generate
 
 
 @intrinsic

@@ -21,7 +21,18 @@ from ._plane_loops import (
     moments,
     normalize,
 )
-from ._values import HUGE, RELU, around_mean, factors_of, line_of, moments_of, parameter, scale_of
+from ._running import move
+from ._values import (
+    HUGE,
+    RELU,
+    around_mean,
+    factors_of,
+    give,
+    line_of,
+    moments_of,
+    parameter,
+    scale_of,
+)
 from ._vectors import splat, width
 
 CHUNK = 2048  # values that stay in the first-level cache between two steps, at most
@@ -179,6 +190,7 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                     put(pointer(c[at.MEAN], FLOAT64), channel, mean)
                     put(pointer(c[at.VAR], FLOAT64), channel, var)
                     put(pointer(c[at.INVSTD], FLOAT64), channel, invstd)
+                    move(c, channel, mean, var)
                 _keep(lines, k, line_of(x, mean, scale, bias))
             begins, ends = _range(c, c[at.ROWS], channels, share)
             row, k, chunk = _piece(c, channels, begins)
@@ -276,8 +288,8 @@ def backward(
                 sum1, sum2 = _gathered(c, sums, channel, k)
                 sum2 = around_mean(sum1, sum2, rest)
                 if task % c[at.SHARES] == 0:
-                    put(pointer(c[at.DBIAS], FLOAT64), channel, sum1)
-                    put(pointer(c[at.DWEIGHT], FLOAT64), channel, sum2 * invstd)
+                    give(c[at.DBIAS], c[at.GRADIENTS_STORED], channel, sum1)
+                    give(c[at.DWEIGHT], c[at.GRADIENTS_STORED], channel, sum2 * invstd)
                 _keep(factors, k, factors_of(weight, invstd, sum1, sum2, rest, c[at.COUNT]))
             begins, ends = _range(c, c[at.ROWS], channels, share)
             row, k, chunk = _piece(c, channels, begins)

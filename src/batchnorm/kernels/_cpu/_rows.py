@@ -42,6 +42,7 @@ from ._row_loops import (
     normalize,
     spread,
 )
+from ._running import move
 from ._values import (
     FAR,
     HUGE,
@@ -49,6 +50,7 @@ from ._values import (
     TINY,
     around_mean,
     factors_of,
+    give,
     line_of,
     moments_of,
     parameter,
@@ -190,6 +192,7 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                     put(pointer(c[at.MEAN], FLOAT64), channel, mean)
                     put(pointer(c[at.VAR], FLOAT64), channel, var)
                     put(pointer(c[at.INVSTD], FLOAT64), channel, invstd)
+                    move(c, channel, mean, var)
                 _spread_three(c, line, line_of(x, mean, scale, bias), n, channel, first)
             # From the last strip to the first: it begins with what the sums left in the cache.
             for turn in range(strips):
@@ -288,8 +291,8 @@ def backward(
                     )  # fmt: skip
                 two = around_mean(one, two, mean - centre)
                 if row0 == 0:
-                    put(pointer(c[at.DBIAS], FLOAT64), channel, one)
-                    put(pointer(c[at.DWEIGHT], FLOAT64), channel, two * invstd)
+                    give(c[at.DBIAS], c[at.GRADIENTS_STORED], channel, one)
+                    give(c[at.DWEIGHT], c[at.GRADIENTS_STORED], channel, two * invstd)
                 of = factors_of(weight, invstd, one, two, mean - centre, c[at.COUNT])
                 _spread_three(c, factors, of, n, channel, first)
             for turn in range(strips):

@@ -7,7 +7,7 @@ from numba import types
 from numba.extending import overload
 
 from ._masks import at_most, where
-from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, get, inlined, pointer, rounded
+from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, get, inlined, pointer, put, rounded
 from ._vectors import exponential_in_float64, fma, like, power_of_two
 
 # Sums of squares that float32 holds with all its digits lie between these.
@@ -33,6 +33,15 @@ def parameter(address, stored, index, default):
     if stored == AS_FLOAT16:
         return np.float64(get(pointer(address, FLOAT16), index))
     return default
+
+
+@inlined
+def give(address, stored, index, value):
+    """Set one value of a per-channel tensor of float32 or float64."""
+    if stored == AS_FLOAT32:
+        put(pointer(address, FLOAT32), index, np.float32(value))
+    else:
+        put(pointer(address, FLOAT64), index, value)
 
 
 @inlined

@@ -55,7 +55,7 @@ def fused(case: Case, inputs: Inputs, training: bool) -> Operator:  # noqa: ARG0
     x, weight, bias = inputs.x, inputs.weight, inputs.bias
     mean, var = (t.double() for t in _population(case.shape[1]))
     out = backend.forward(x, weight, bias, None, None, EPS)
-    saved = kernels.Saved(x, weight, bias, None, out.mean, out.invstd, None)
+    saved = kernels.Saved(x, weight, bias, None, out.statistics, None)
     return Operator(
         lambda: backend.forward(x, weight, bias, None, None, EPS),
         lambda: backend.backward(inputs.dy, saved, True),
