@@ -215,12 +215,13 @@ class _Forward(torch.autograd.Function):
             dx, dweight, dbias, dresidual = _composed(ctx, dy, saved)
         else:
             dx, dweight, dbias, dresidual = _backward(ctx, dy, saved, has_residual, epilogue)
-        needs = ctx.needs_input_grad
+        needs_x, needs_weight, needs_bias, needs_residual, _ = ctx.needs_input_grad
+        weight_dtype, bias_dtype = ctx.dtypes
         return (
-            dx if needs[0] else None,
-            dweight.to(ctx.dtypes[0]) if needs[1] else None,
-            dbias.to(ctx.dtypes[1]) if needs[2] else None,
-            dresidual if needs[3] else None,
+            dx if needs_x else None,
+            dweight.to(weight_dtype) if needs_weight else None,
+            dbias.to(bias_dtype) if needs_bias else None,
+            dresidual if needs_residual else None,
             None,
         )
 

@@ -29,6 +29,10 @@ SHAPES = [
 ]
 
 
+def planned(x):
+    return _plan.plan(x.shape, x.stride(), x.element_size(), torch.get_num_threads())
+
+
 def both(x, weight):
     out = _cpu.forward(x, weight, None, None, None, 1e-5)
     saved = Saved(x, weight, None, None, out.statistics, None)
@@ -56,12 +60,12 @@ def test_two_runs_give_the_same_bits(shape, layout, count, threads):
 def test_streaming_past_the_cache_changes_no_bit(shape, layout, dtype, monkeypatch):
     x, weight = lay_out(torch.randn(shape).to(dtype), layout), torch.randn(shape[1])
     plain = both(x, weight)
-    assert not _cpu.plan(x).streamed(3)
+    assert not planned(x).streamed(3)
     monkeypatch.setattr(_pool, "cache_sizes", lambda: (2**20, 1024))
-    _plan._plan.cache_clear()
-    assert _cpu.plan(x).streamed(2)
+    _cpu._launch.cache_clear()
+    assert planned(x).streamed(2)
     streamed = both(x, weight)
-    _plan._plan.cache_clear()
+    _cpu._launch.cache_clear()
     for first, second in zip(plain, streamed, strict=True):
         assert torch.equal(first, second)
 
@@ -166,14 +170,14 @@ def test_every_mask_has_room_for_the_bits_of_its_plan(shape, last, threads):
     order = [0, *range(2, len(shape)), 1] if last else range(len(shape))
     for dimension in reversed(order):
         stride[dimension], step = step, step * shape[dimension]
-    found = _plan._plan(tuple(shape), tuple(stride), 4, threads)
+    found = _plan.plan(tuple(shape), tuple(stride), 4, threads)
     assert found.mask < _mask.size(math.prod(shape)), "the last byte is the writer's"
 
 
 def test_plans_are_what_their_shapes_need():
-    tiny = _cpu.plan(torch.empty(2, 8, 4, 4))
+    tiny = planned(torch.empty(2, 8, 4, 4))
     assert tiny.tasks == 1
-    assert _cpu.plan(torch.empty(4, 64, 30, 30)).layout == "planes"
+    assert planned(torch.empty(4, 64, 30, 30)).layout == "planes"
     last = torch.empty(4, 64, 30, 30).contiguous(memory_format=torch.channels_last)
-    assert _cpu.plan(last).layout == "rows"
-    assert _cpu.plan(torch.empty(8, 64, 30, 30)[..., ::2]) is None
+    assert planned(last).layout == "rows"
+    assert planned(torch.empty(8, 64, 30, 30)[..., ::2]) is None

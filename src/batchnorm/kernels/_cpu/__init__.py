@@ -1,6 +1,7 @@
 """The compiled CPU backend: numba kernels on PyTorch's own threads; README.md says how."""
 
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from batchnorm.kernels._select import (
 from . import _context as at
 from ._compile import kernel
 from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
-from ._plan import Plan, plan
+from ._plan import plan
 from ._pool import FRESH_PAGES, parallel_for, prefer_huge_pages
 from ._values import IDENTITY, LEAKY_RELU, RELU, SILU
 
@@ -58,23 +59,30 @@ def forward(
     """Normalize, add the residual and activate: as `batchnorm.kernels._eager.forward`."""
     if x.numel() == 0:
         return _eager.forward(x, weight, bias, mean, var, eps, residual, epilogue, running)
-    layout = plan(x)
-    if layout is None:
+    launch = _launch(
+        "forward", x.shape, x.stride(), x.dtype, residual is not None, epilogue.activation,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    if launch is None:
         ordered = x.contiguous()
         out = forward(ordered, weight, bias, mean, var, eps, residual, epilogue, running)
         return out._replace(y=torch.empty_like(x).copy_(out.y))
     moved, momentum = _moved(running)
     if residual is not None:
         residual = _laid_out(residual, x)
-    y = _fresh(x, layout)
+    y = _fresh(x, launch)
     masked = residual is not None and epilogue.activation == "relu"
     # Zeros, so that its padding is the same in every run.
     mask = x.new_zeros(_mask.size(x.numel()), dtype=torch.uint8) if masked else None
-    channels = layout.channels
+    channels = launch.channels
     statistics = torch.empty((3, channels), dtype=torch.float64)
     first = statistics.data_ptr()
-    scratch = torch.empty(layout.scratch, dtype=torch.float64) if layout.scratch else None
-    weight, bias, mean, var = _dense(weight), _dense(bias), _dense(mean), _dense(var)
+    scratch = torch.empty(launch.scratch, dtype=torch.float64) if launch.scratch else None
+    weight, bias = _dense(weight), _dense(bias)
+    population = _NONE
+    if mean is not None:
+        mean, var = _dense(mean), _dense(var)
+        population = (*_parameter(mean), *_parameter(var))
     call = (
         x.data_ptr(),
         y.data_ptr(),
@@ -84,8 +92,7 @@ def forward(
         _address(mask),
         *_parameter(weight),
         *_parameter(bias),
-        *_parameter(mean),
-        *_parameter(var),
+        *population,
         first,
         first + 8 * channels,
         first + 16 * channels,
@@ -99,7 +106,7 @@ def forward(
         epilogue.alpha,
         momentum,
     )
-    _run("forward", layout, x.dtype, epilogue, residual is not None, call)
+    _run(launch, call)
     if mask is not None:
         mask[-1] = _mask.CPU
     if running is not None and moved is _UNMOVED:
@@ -118,8 +125,11 @@ def backward(
     x = saved.x
     if x.numel() == 0:
         return _eager.backward(dy, saved, batch_statistics, has_residual, epilogue)
-    layout = plan(x)
-    if layout is None:
+    launch = _launch(
+        "backward", x.shape, x.stride(), x.dtype, has_residual, epilogue.activation,
+        torch.get_num_threads(),
+    )  # fmt: skip
+    if launch is None:
         ordered = saved._replace(x=x.contiguous())
         out = backward(dy, ordered, batch_statistics, has_residual, epilogue)
         dresidual = out.dresidual
@@ -130,13 +140,13 @@ def backward(
     mask = _mask.checked(saved.mask, _mask.CPU) if masked else None
     dy = _laid_out(dy, x)
     residual = None if saved.residual is None else _laid_out(saved.residual, x)
-    dx = _fresh(x, layout)
-    dresidual = _fresh(x, layout) if has_residual else None
-    channels = layout.channels
+    dx = _fresh(x, launch)
+    dresidual = _fresh(x, launch) if has_residual else None
+    channels = launch.channels
     dtype = gradient_dtype(saved.weight)
     dweight, dbias = torch.empty(channels, dtype=dtype), torch.empty(channels, dtype=dtype)
     first = saved.statistics.data_ptr()
-    scratch = torch.empty(layout.scratch, dtype=torch.float64) if layout.scratch else None
+    scratch = torch.empty(launch.scratch, dtype=torch.float64) if launch.scratch else None
     weight, bias = _dense(saved.weight), _dense(saved.bias)
     call = (
         x.data_ptr(),
@@ -147,10 +157,7 @@ def backward(
         _address(mask),
         *_parameter(weight),
         *_parameter(bias),
-        0,
-        0,
-        0,
-        0,
+        *_NONE,
         first,
         0,
         first + 16 * channels,
@@ -164,10 +171,11 @@ def backward(
         epilogue.alpha,
         0.0,
     )
-    _run("backward", layout, x.dtype, epilogue, has_residual, call)
+    _run(launch, call)
     return Backward(dx, dweight, dbias, dresidual)
 
 
+_NONE = (0, 0, 0, 0)
 _UNMOVED = (0, 0, 0, 0, 0)
 
 
@@ -178,34 +186,66 @@ def _moved(running: Running | None) -> tuple[tuple[int, ...], float]:
     mean, var, counter, momentum = running
     if isinstance(momentum, Tensor):
         return _UNMOVED, 0.0
-    tensors = [tensor for tensor in (mean, var, counter) if tensor is not None]
-    if not all(tensor.is_contiguous() for tensor in tensors):
-        return _UNMOVED, 0.0
-    torch.autograd.graph.increment_version(tensors)  # autograd has to see the change
+    for tensor in (mean, var, counter):
+        if tensor is not None and not tensor.is_contiguous():
+            return _UNMOVED, 0.0
+    for tensor in (mean, var, counter):
+        if tensor is not None:
+            torch.autograd.graph.increment_version(tensor)  # autograd has to see the change
     return (*_parameter(mean), *_parameter(var), _address(counter)), momentum
 
 
-def _run(
+class _Launch(NamedTuple):
+    """What a call of a kernel needs that depends on no address.
+
+    Attributes:
+        address: the compiled kernel.
+        tasks: number of tasks in each phase.
+        phases: the plan's words of the context, for each phase.
+        channels: number of channels.
+        scratch: float64 values that the tasks hand on.
+        size: bytes of the output.
+    """
+
+    address: int
+    tasks: int
+    phases: tuple[bytes, ...]
+    channels: int
+    scratch: int
+    size: int
+
+
+@functools.lru_cache(maxsize=1024)
+def _launch(
     direction: str,
-    layout: Plan,
+    shape: torch.Size,
+    stride: tuple[int, ...],
     dtype: torch.dtype,
-    epilogue: Epilogue,
     has_residual: bool,
-    call: tuple[Any, ...],
-) -> None:
+    activation: str,
+    threads: int,
+) -> _Launch | None:
+    """Plan and compile; `None` where memory has to be put in order first."""
+    found = plan(shape, stride, dtype.itemsize, threads)
+    if found is None:
+        return None
+    streamed = found.streamed(_TENSORS[direction, has_residual])
+    kind, inner = _STORAGE[dtype], _ACTIVATION[activation]
+    address = kernel(found.layout, direction, kind, inner, has_residual, streamed)
+    return _Launch(address, found.tasks, found.phases, found.channels, found.scratch, found.size)
+
+
+def _run(launch: _Launch, call: tuple[Any, ...]) -> None:
     """Run a kernel over all tasks of a plan, phase by phase."""
-    activation = _ACTIVATION[epilogue.activation]
-    streamed = layout.streamed(_TENSORS[direction, has_residual])
-    address = kernel(layout.layout, direction, _STORAGE[dtype], activation, has_residual, streamed)
     words = at.pack_call(*call)
-    for phase in layout.phases:
-        _parallel_for(0, layout.tasks, 1, address, words + phase)
+    for phase in launch.phases:
+        _parallel_for(0, launch.tasks, 1, launch.address, words + phase)
 
 
-def _fresh(x: Tensor, layout: Plan) -> Tensor:
+def _fresh(x: Tensor, launch: _Launch) -> Tensor:
     out = torch.empty_like(x)
-    if layout.size > FRESH_PAGES:
-        prefer_huge_pages(out.data_ptr(), out.numel() * out.element_size())
+    if launch.size > FRESH_PAGES:
+        prefer_huge_pages(out.data_ptr(), launch.size)
     return out
 
 

@@ -1,12 +1,8 @@
 """How the work is cut into tasks: decided once for each shape, layout and thread count."""
 
-import functools
 import math
 from collections.abc import Iterable
 from typing import NamedTuple
-
-import torch
-from torch import Tensor
 
 from . import _context as at
 from . import _pool
@@ -49,13 +45,15 @@ class Plan(NamedTuple):
         return tensors * self.size > _pool.cache_sizes()[1]
 
 
-def plan(x: Tensor) -> Plan | None:
-    """Return the plan for an input, or `None` where its memory has to be put in order first."""
-    return _plan(x.shape, x.stride(), x.element_size(), torch.get_num_threads())
+def plan(shape: tuple[int, ...], stride: tuple[int, ...], size: int, threads: int) -> Plan | None:
+    """Return the plan for an input, or `None` where its memory has to be put in order first.
 
-
-@functools.lru_cache(maxsize=1024)
-def _plan(shape: tuple[int, ...], stride: tuple[int, ...], size: int, threads: int) -> Plan | None:
+    Args:
+        shape: shape of the input.
+        stride: its strides.
+        size: bytes of a value.
+        threads: number of threads.
+    """
     rows, channels, positions = shape[0], shape[1], math.prod(shape[2:])
     order = _order(shape, stride)
     if order is None:
