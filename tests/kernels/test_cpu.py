@@ -2,6 +2,7 @@
 
 import math
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ if "cpu" not in kernels.available():
     pytest.skip("the compiled CPU backend cannot be had here", allow_module_level=True)
 
 from batchnorm.kernels import Saved, _cpu, _mask
-from batchnorm.kernels._cpu import _plan, _pool
+from batchnorm.kernels._cpu import _memory, _plan, _pool
 
 SHAPES = [
     ((4, 3, 40, 40), "contiguous"),
@@ -181,3 +182,47 @@ def test_plans_are_what_their_shapes_need():
     last = torch.empty(4, 64, 30, 30).contiguous(memory_format=torch.channels_last)
     assert planned(last).layout == "rows"
     assert planned(torch.empty(8, 64, 30, 30)[..., ::2]) is None
+
+
+# Numba's names for processors of 128 and of 256 bits, without an instruction for bfloat16.
+OTHERS = {"ivybridge": "+avx,+f16c", "haswell": "+avx,+avx2,+fma,+f16c,+bmi,+bmi2"}
+AGREE = """
+import torch
+from batchnorm.kernels import Epilogue, Saved, _cpu, _eager
+from batchnorm.kernels._cpu import _vectors
+torch.manual_seed(0)
+for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+    for shape, last in (((5, 6, 7, 7), False), ((9, 7, 5, 5), True)):
+        format = torch.channels_last if last else torch.contiguous_format
+        x, r, dy = (torch.randn(shape).to(dtype, memory_format=format) for _ in range(3))
+        relu = Epilogue("relu")
+        found = []
+        for backend in (_cpu, _eager):
+            out = backend.forward(x, None, None, None, None, 1e-5, r, relu)
+            saved = Saved(x, None, None, None, out.statistics, out.mask)
+            gradients = backend.backward(dy, saved, True, True, relu)
+            found.append([out.y, out.statistics, gradients.dx, gradients.dresidual])
+        for a, b in zip(*found):
+            torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+x = torch.tensor([[torch.nan, 1.0], [0.0, torch.inf]], dtype=torch.bfloat16)
+assert _cpu.forward(x, None, None, None, None, 1e-5).y.isnan().all()
+print(_vectors.REGISTER)
+"""
+
+
+@pytest.mark.parametrize("name", [pytest.param("ivybridge", marks=pytest.mark.slow), "haswell"])
+def test_other_processors(name, tmp_path):
+    chosen = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": OTHERS[name]}
+    if not _memory.processor_has("avx2"):
+        pytest.skip("this processor cannot run the instructions of the others")
+    done = run(AGREE, **chosen, NUMBA_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == {"ivybridge": "16", "haswell": "32"}[name]
+
+
+def test_a_processor_without_half_precision_is_served_by_the_eager_backend():
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("only these processors came without")
+    done = run(USE, NUMBA_CPU_NAME="generic", NUMBA_CPU_FEATURES="")
+    assert done.stdout.strip() == "0.0"
+    assert "needs a processor that converts float16" in done.stderr

@@ -1,6 +1,7 @@
 """The compiled CPU backend: numba kernels on PyTorch's own threads; README.md says how."""
 
 import functools
+import platform
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from batchnorm.kernels._select import (
 
 from . import _context as at
 from ._compile import kernel
-from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
+from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, processor_has
 from ._plan import plan
 from ._pool import FRESH_PAGES, parallel_for, prefer_huge_pages
 from ._values import IDENTITY, LEAKY_RELU, RELU, SILU
@@ -41,6 +42,9 @@ _TENSORS = {
     ("backward", False): 3,
     ("backward", True): 4,
 }
+
+if platform.machine().lower() in ("x86_64", "amd64") and not processor_has("f16c"):
+    raise ImportError("it needs a processor that converts float16 (F16C, from 2012 on)")
 
 _parallel_for = parallel_for()  # at import, so that a libtorch without it is known at once
 

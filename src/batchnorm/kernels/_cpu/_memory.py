@@ -8,7 +8,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import njit, types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 # The element type of a pointer says how a value is stored: numba has no half precisions.
@@ -197,7 +197,13 @@ class _BFloat16(ir.Type):
 
 @functools.cache
 def processor_has(feature: str) -> bool:
-    """Whether the processor has an instruction set, by LLVM's name for it."""
+    """Whether the processor that numba compiles for has an instruction set, by LLVM's name.
+
+    NUMBA_CPU_NAME and NUMBA_CPU_FEATURES choose another processor than this one.
+    """
+    name, features = vars(config)["CPU_NAME"], vars(config)["CPU_FEATURES"]
+    if name is not None or features is not None:
+        return f"+{feature}" in (features or "").split(",")
     return bool(binding.get_host_cpu_features().get(feature, False))
 
 
