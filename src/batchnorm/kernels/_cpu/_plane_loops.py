@@ -1,6 +1,7 @@
 """The loops over a chunk of a plane: what `_planes` does to a run of one channel's values.
 
 `n` is the length of the chunk, and `last` the mask of what is left of it behind whole vectors.
+What is read next lies `ahead`, where that is not just behind the chunk.
 """
 
 import numpy as np
@@ -31,18 +32,20 @@ def centre_of(x, n, rows, stride):
 
 
 @inlined
-def around(x, n, last, rows, stride, centre):
+def around(x, n, last, rows, stride, ahead, centre):
     """Return the sums of x - centre and of its square over some rows of a chunk."""
     origin, end = splat(x, centre), whole(x, n)
     sum1, sum2 = splat(x, 0.0), splat(x, 0.0)
     for row in range(rows):
         here = offset(x, row * stride)
         for i in range(0, end, width(x)):
-            prefetch(here, i + n)  # what is taken next
+            if ahead:
+                prefetch(here, i + ahead)
             d = load(here, i, None, origin) - origin
             sum1, sum2 = sum1 + d, fma(d, d, sum2)
         if end < n:
-            prefetch(here, end + n)
+            if ahead:
+                prefetch(here, end + ahead)
             d = load(here, end, last, origin) - origin
             sum1, sum2 = sum1 + d, fma(d, d, sum2)
     return total(sum1), total(sum2)
@@ -75,7 +78,7 @@ def moments_again(x, n, last, rows, stride):
     The chunk lies in the first-level cache, so it is cheap to go over it again.
     """
     centre = np.float64(rounded(x, centre_of(x, n, rows, stride)))
-    sum1, sum2 = around(x, n, last, rows, stride, centre)
+    sum1, sum2 = around(x, n, last, rows, stride, 0, centre)
     alike = constant(x, n, rows, stride, centre, sum1, sum2)
     if not TINY < sum2 < HUGE and not alike:
         sum1, sum2 = around_in_float64(x, n, rows, stride, centre)
@@ -83,13 +86,13 @@ def moments_again(x, n, last, rows, stride):
 
 
 @inlined
-def moments(x, n, last, rows, stride, shift, centre):
+def moments(x, n, last, rows, stride, ahead, shift, centre):
     """Return the sums of x - shift and of its square over a chunk, and a centre for the next.
 
     Taken around `centre` in the type of the arithmetic, which is exact enough while the chunk's
     mean lies within three of its standard deviations from it.
     """
-    sum1, sum2 = around(x, n, last, rows, stride, centre)
+    sum1, sum2 = around(x, n, last, rows, stride, ahead, centre)
     count = n * rows
     near = sum1 * sum1 <= FAR * count * sum2 and TINY < sum2 < HUGE
     if not near and not constant(x, n, rows, stride, centre, sum1, sum2):
@@ -109,7 +112,7 @@ def normalize(n, last, line, x, residual, y, bits, has_residual, masked, activat
 
 @inlined
 def gradient_sums(
-    n, last, rows, stride, bits_stride, line, x, residual, dy, bits, has_residual, masked,
+    n, last, rows, stride, ahead, bits_stride, line, x, residual, dy, bits, has_residual, masked,
     activation, alpha,
 ):  # fmt: skip
     """Return the sums of g and of g times the centred input over some rows of a chunk."""
@@ -119,16 +122,18 @@ def gradient_sums(
         place, kept = row * stride, offset(bits, row * bits_stride)
         source, added, gradient = offset(x, place), offset(residual, place), offset(dy, place)
         for i in range(0, end, width(x)):
-            prefetch(source, i + n)
-            prefetch(gradient, i + n)
+            if ahead:
+                prefetch(source, i + ahead)
+                prefetch(gradient, i + ahead)
             g, d = gradient_at(
                 i, None, line, source, added, gradient, kept, has_residual, masked, activation,
                 alpha,
             )  # fmt: skip
             sum1, sum2 = sum1 + g, fma(g, d, sum2)
         if end < n:
-            prefetch(source, end + n)
-            prefetch(gradient, end + n)
+            if ahead:
+                prefetch(source, end + ahead)
+                prefetch(gradient, end + ahead)
             g, d = gradient_at(
                 end, last, line, source, added, gradient, kept, has_residual, masked, activation,
                 alpha,

@@ -76,6 +76,12 @@ def _next(c, channels, row, k, chunk):
 
 
 @inlined
+def _ahead(c, channels, k):
+    """Return how far behind a strip of rows the next channel's begins; 0 where there is none."""
+    return c[at.LENGTH] if c[at.STRIP] > 1 and k + 1 < channels else 0
+
+
+@inlined
 def _place(c, channel, row, chunk):
     """Return where a chunk starts, its length, and where its mask starts."""
     length = c[at.LENGTH]
@@ -167,7 +173,14 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                     start, n, _ = _place(c, channel0 + k, row, chunk)
                     rows = min(c[at.STRIP], c[at.ROWS] - row)
                     sum1, sum2, centre = moments(
-                        offset(x, start), n, last, rows, stride, get(shifts, k), get(centres, k)
+                        offset(x, start),
+                        n,
+                        last,
+                        rows,
+                        stride,
+                        _ahead(c, channels, k),
+                        get(shifts, k),
+                        get(centres, k),
                     )
                     put(centres, k, centre)
                     put(sums, 2 * k, get(sums, 2 * k) + sum1)
@@ -266,8 +279,8 @@ def backward(
                     gradient, kept = offset(dy, start), offset(bits, word)
                     line = _vectors(x, lines, k)
                     sum1, sum2 = gradient_sums(
-                        n, last, rows, stride, bits_stride, line, source, added, gradient, kept,
-                        has_residual, masked, activation, alpha,
+                        n, last, rows, stride, _ahead(c, channels, k), bits_stride, line, source,
+                        added, gradient, kept, has_residual, masked, activation, alpha,
                     )  # fmt: skip
                     if not (abs(sum1) < HUGE and abs(sum2) < HUGE):
                         sum1, sum2 = gradient_sums_in_float64(
