@@ -54,6 +54,41 @@ def test_errors(arguments, options, error, text):
         functional.normalize(*arguments, **options)
 
 
+@pytest.mark.parametrize(
+    ("changed", "text"),
+    [
+        ({"running_mean": torch.zeros(3, dtype=torch.int64)}, "floating dtype, got torch.int64"),
+        ({"num_batches_tracked": torch.tensor(0.0)}, "one int64, got 1 of torch.float32"),
+        ({"num_batches_tracked": torch.zeros(2, dtype=torch.int64)}, "one int64, got 2 of"),
+    ],
+)
+def test_buffers_of_a_wrong_kind(changed, text):
+    state = {"running_mean": torch.zeros(3), "running_var": torch.ones(3), **changed}
+    with pytest.raises(DTypeError, match=text):
+        functional.batch_norm(torch.randn(4, 3), **state, training=True)
+
+
+@pytest.mark.parametrize("momentum", [0.1, torch.tensor(0.1)])
+def test_counts_the_batches_in_training_only(momentum):
+    mean, var, counter = torch.zeros(3), torch.ones(3), torch.tensor(5)
+    for x, training in (
+        (torch.randn(4, 3), True),
+        (torch.randn(4, 3), False),
+        (torch.ones(0, 3), True),
+    ):
+        functional.batch_norm(
+            x, mean, var, training=training, momentum=momentum, num_batches_tracked=counter
+        )
+    assert counter == 6
+
+
+def test_buffers_made_in_inference_mode():
+    with torch.inference_mode():
+        mean, var = torch.zeros(3), torch.ones(3)
+        functional.batch_norm(torch.randn(40, 3) + 5, mean, var, training=True, momentum=1.0)
+    assert (mean > 3).all()
+
+
 def test_half_precision_parameters_or_float32_ones_go_with_a_half_precision_input():
     x = torch.randn(8, 3).bfloat16()
     for dtype in (torch.bfloat16, torch.float32):

@@ -169,6 +169,12 @@ def _check_input(
     for found in (weight, bias, *running):
         if found is not None and (found.shape != shape or found.device != device):
             raise _per_channel_error(x, found)
+    for statistic in running:
+        if statistic is not None and not statistic.is_floating_point():
+            raise DTypeError(
+                "running_mean and running_var need a floating dtype, "
+                f"got {statistic.dtype}: convert them, as in running_mean.float()"
+            )
 
 
 def _check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:

@@ -194,7 +194,7 @@ def _moved(running: Running | None) -> tuple[tuple[int, ...], float]:
         if tensor is not None and not tensor.is_contiguous():
             return _UNMOVED, 0.0
     for tensor in (mean, var, counter):
-        if tensor is not None:
+        if tensor is not None and not tensor.is_inference():
             torch.autograd.graph.increment_version(tensor)  # autograd has to see the change
     return (*_parameter(mean), *_parameter(var), _address(counter)), momentum
 
