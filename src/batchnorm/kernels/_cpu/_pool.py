@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 MEGABYTE = 2**20
-FRESH_PAGES = 32 * MEGABYTE  # from which on the allocator asks the system for fresh pages
+FRESH_PAGES = 2 * MEGABYTE  # from which on a huge page may fit
 _MADV_HUGEPAGE = 14
 
 
