@@ -23,7 +23,7 @@ from . import _context as at
 from ._compile import kernel
 from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, processor_has
 from ._plan import plan
-from ._pool import FRESH_PAGES, parallel_for, prefer_huge_pages
+from ._pool import FRESH_PAGES, cache_sizes, parallel_for, prefer_huge_pages
 from ._values import IDENTITY, LEAKY_RELU, RELU, SILU
 
 _STORAGE = {
@@ -65,7 +65,7 @@ def forward(
         return _eager.forward(x, weight, bias, mean, var, eps, residual, epilogue, running)
     launch = _launch(
         "forward", x.shape, x.stride(), x.dtype, residual is not None, epilogue.activation,
-        torch.get_num_threads(),
+        torch.get_num_threads(), mean is not None,
     )  # fmt: skip
     if launch is None:
         ordered = x.contiguous()
@@ -228,15 +228,18 @@ def _launch(
     has_residual: bool,
     activation: str,
     threads: int,
+    inference: bool = False,
 ) -> _Launch | None:
     """Plan and compile; `None` where memory has to be put in order first."""
-    found = plan(shape, stride, dtype.itemsize, threads)
+    size = shape.numel() * dtype.itemsize
+    streamed = _TENSORS[direction, has_residual] * size > cache_sizes()[1]
+    whole = inference or not streamed
+    found = plan(shape, stride, dtype.itemsize, threads, whole=whole)
     if found is None:
         return None
-    streamed = found.streamed(_TENSORS[direction, has_residual])
     kind, inner = _STORAGE[dtype], _ACTIVATION[activation]
     address = kernel(found.layout, direction, kind, inner, has_residual, streamed)
-    return _Launch(address, found.tasks, found.phases, found.channels, found.scratch, found.size)
+    return _Launch(address, found.tasks, found.phases, found.channels, found.scratch, size)
 
 
 def _run(launch: _Launch, call: tuple[Any, ...]) -> None:

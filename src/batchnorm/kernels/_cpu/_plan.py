@@ -7,7 +7,7 @@ from typing import NamedTuple
 from . import _context as at
 from . import _pool
 from ._masks import WORD
-from ._planes import CHUNK, GROUP
+from ._planes import CHUNK
 from ._vectors import MOST
 
 LONG = 32  # values of a plane from which on vectors fill it well
@@ -26,7 +26,6 @@ class Plan(NamedTuple):
         phases: the plan's words of the context, for each phase.
         scratch: float64 values that the tasks hand on.
         mask: bytes that a bit a value takes, a row of memory beginning a byte.
-        size: bytes of the input.
     """
 
     layout: str
@@ -35,17 +34,11 @@ class Plan(NamedTuple):
     phases: tuple[bytes, ...]
     scratch: int
     mask: int
-    size: int
-
-    def streamed(self, tensors: int) -> bool:
-        """Whether the output of a pass over so many tensors goes past the cache.
-
-        Where they are together larger than the last-level cache, it would not stay there anyway.
-        """
-        return tensors * self.size > _pool.cache_sizes()[1]
 
 
-def plan(shape: tuple[int, ...], stride: tuple[int, ...], size: int, threads: int) -> Plan | None:
+def plan(
+    shape: tuple[int, ...], stride: tuple[int, ...], size: int, threads: int, *, whole: bool = False
+) -> Plan | None:
     """Return the plan for an input, or `None` where its memory has to be put in order first.
 
     Args:
@@ -53,6 +46,8 @@ def plan(shape: tuple[int, ...], stride: tuple[int, ...], size: int, threads: in
         stride: its strides.
         size: bytes of a value.
         threads: number of threads.
+        whole: take all channels at once, in the order of memory: where the input is read once only,
+            or stays in the last-level cache.
     """
     rows, channels, positions = shape[0], shape[1], math.prod(shape[2:])
     order = _order(shape, stride)
@@ -61,7 +56,7 @@ def plan(shape: tuple[int, ...], stride: tuple[int, ...], size: int, threads: in
     if order == "channels_last" or positions == 1:
         return _rows(rows * positions, channels, 1, size, threads)
     if positions >= LONG:
-        return _planes(rows, channels, positions, size, threads)
+        return _planes(rows, channels, positions, size, threads, whole=whole)
     return _rows(rows, channels, positions, size, threads)
 
 
@@ -83,12 +78,16 @@ def _dense(shape: tuple[int, ...], stride: tuple[int, ...], order: Iterable[int]
     return True
 
 
-def _planes(rows: int, channels: int, length: int, size: int, threads: int) -> Plan:
+def _planes(rows: int, channels: int, length: int, size: int, threads: int, *, whole: bool) -> Plan:
     alone = threads == 1 or rows * channels * length <= ALONE
-    shares = 1 if alone or channels >= 4 * threads else threads  # so that the tasks come out even
+    # Channels that are few do not come out even.
+    shares = threads if not alone and (whole or channels < 4 * threads) else 1
     pieces = -(-length // CHUNK)
     chunk = -(-length // pieces // MOST) * MOST
-    group = 1 if shares > 1 else _group(rows, channels, length, size, 1 if alone else threads)
+    if whole or alone:
+        group = channels
+    else:
+        group = 1 if shares > 1 else _group(rows, channels, length, size, threads)
     tasks = shares * -(-channels // group)
     words = {
         at.ROWS: rows,
@@ -102,14 +101,14 @@ def _planes(rows: int, channels: int, length: int, size: int, threads: int) -> P
         at.STRIP: max(CHUNK // chunk, 1) if pieces == 1 else 1,
     }
     mask = rows * channels * -(-length // WORD)
-    scratch = 2 * tasks if shares > 1 else 0
-    return _finish("planes", tasks, words, scratch, mask, size)
+    scratch = 2 * group * tasks if shares > 1 else 0
+    return _finish("planes", tasks, words, scratch, mask)
 
 
 def _group(rows: int, channels: int, length: int, size: int, threads: int) -> int:
     """Return how many channels make a task: a core's own cache holds them, and tasks are even."""
     fits = _pool.cache_sizes()[0] // 4 // (rows * length * size)
-    group = max(min(fits, channels // threads, GROUP), 1)
+    group = max(min(fits, channels // threads), 1)
     tasks = -(-channels // group)
     return -(-channels // (-(-tasks // threads) * threads))
 
@@ -141,7 +140,7 @@ def _rows(rows: int, channels: int, length: int, size: int, threads: int) -> Pla
     tasks = shares if shares > 1 else -(-columns // width)
     mask = (rows + (tail > 0)) * -(-columns // WORD)
     scratch = 2 * -(-columns // MOST) * MOST * shares if shares > 1 else 0
-    return _finish("rows", tasks, words, scratch, mask, size)
+    return _finish("rows", tasks, words, scratch, mask)
 
 
 def _block(rows: int, columns: int, step: int, size: int, blocks: int) -> int:
@@ -157,9 +156,7 @@ def _block(rows: int, columns: int, step: int, size: int, blocks: int) -> int:
     return width if width >= 2 * SHORT else columns
 
 
-def _finish(
-    layout: str, tasks: int, words: dict[int, int], scratch: int, mask: int, size: int
-) -> Plan:
+def _finish(layout: str, tasks: int, words: dict[int, int], scratch: int, mask: int) -> Plan:
     both = at.SUM | at.APPLY
     phases = (both,) if words[at.SHARES] == 1 else (at.SUM, at.APPLY)
     return Plan(
@@ -172,5 +169,4 @@ def _finish(
         ),
         scratch=scratch,
         mask=mask,
-        size=words[at.COUNT] * words[at.CHANNELS] * size,
     )

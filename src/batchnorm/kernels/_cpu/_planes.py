@@ -1,8 +1,9 @@
 """Kernels for contiguous ``(N, C, S)`` with runs of S values: images.
 
 A task is a group of neighbouring channels, whose values stay in a core's own cache between the two
-passes, and are read and written in the order of memory; or one of the `SHARES` of one channel,
-where channels are few. Long planes are taken in chunks, short ones in strips of several rows.
+passes; or one of the `SHARES` of a group, in two phases: of all channels, where all that is touched
+stays in the last-level cache, or of one, where channels are few. It is read and written in the order
+of memory. Long planes are taken in chunks, short ones in strips of several rows.
 """
 
 from typing import Any
@@ -36,7 +37,6 @@ from ._values import (
 from ._vectors import splat, width
 
 CHUNK = 2048  # values that stay in the first-level cache between two steps, at most
-GROUP = 64  # channels of a task, at most
 
 
 @inlined
@@ -95,14 +95,22 @@ def _place(c, channel, row, chunk):
 
 
 @inlined
-def _gathered(c, sums, channel, k):
-    """Return the two sums of a channel, over all its shares."""
+def _sums(c, own, task):
+    """Return where a task's sums are, two for each of its channels."""
     if c[at.SHARES] == 1:
-        return get(sums, 2 * k), get(sums, 2 * k + 1)
+        return own
+    return offset(pointer(c[at.SCRATCH], FLOAT64), 2 * c[at.GROUP] * task)
+
+
+@inlined
+def _gathered(c, own, task, k):
+    """Return the two sums of a channel, over all its shares."""
     sum1, sum2 = 0.0, 0.0
-    for task in range(channel * c[at.SHARES], (channel + 1) * c[at.SHARES]):
-        sum1 += get(pointer(c[at.SCRATCH], FLOAT64), 2 * task)
-        sum2 += get(pointer(c[at.SCRATCH], FLOAT64), 2 * task + 1)
+    first_share = task - task % c[at.SHARES]
+    for share in range(c[at.SHARES]):
+        sums = _sums(c, own, first_share + share)
+        sum1 += get(sums, 2 * k)
+        sum2 += get(sums, 2 * k + 1)
     return sum1, sum2
 
 
@@ -145,21 +153,24 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
         alpha = real(c[at.ALPHA])
         last = first(x, c[at.LENGTH] % width(x))
         stride, strips = c[at.CHANNELS] * c[at.LENGTH], -(-c[at.ROWS] // c[at.STRIP])
-        room = np.empty(7 * GROUP + (CHUNK if streamed else 0), np.float64)
+        group = c[at.GROUP]
+        room = np.empty(7 * group + (CHUNK if streamed else 0), np.float64)
         shifts = pointer(room.ctypes.data, FLOAT64)
         centres, own, lines = (
-            offset(shifts, GROUP),
-            offset(shifts, 2 * GROUP),
-            offset(shifts, 4 * GROUP),
+            offset(shifts, group),
+            offset(shifts, 2 * group),
+            offset(shifts, 4 * group),
         )
-        buffer = pointer(room.ctypes.data + 8 * 7 * GROUP, storage)
+        buffer = pointer(room.ctypes.data + 8 * 7 * group, storage)
         for task in range(begin, end):
             channel0, channels, share = _task(c, task)
-            sums = own if c[at.SHARES] == 1 else offset(pointer(c[at.SCRATCH], FLOAT64), 2 * task)
+            sums = _sums(c, own, task)
             if c[at.BATCH_STATISTICS]:
                 for k in range(channels):
                     start, n, _ = _place(c, channel0 + k, 0, 0)
-                    shift = np.float64(rounded(x, centre_of(offset(x, start), n, 1, 0)))
+                    shift = np.float64(
+                        rounded(x, centre_of(offset(x, start), min(n, width(x)), 1, 0))
+                    )
                     put(shifts, k, shift)
             if c[at.PHASE] & at.SUM and c[at.BATCH_STATISTICS]:
                 for k in range(channels):
@@ -191,7 +202,7 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
             for k in range(channels):
                 channel = channel0 + k
                 if c[at.BATCH_STATISTICS]:
-                    sum1, sum2 = _gathered(c, sums, channel, k)
+                    sum1, sum2 = _gathered(c, own, task, k)
                     mean, var = moments_of(sum1, sum2, get(shifts, k), c[at.COUNT])
                 else:
                     mean = parameter(c[at.MEAN_GIVEN], c[at.MEAN_STORED], channel, 0.0)
@@ -250,14 +261,15 @@ def backward(
         stride, strips = c[at.CHANNELS] * c[at.LENGTH], -(-c[at.ROWS] // c[at.STRIP])
         flows = c[at.BATCH_STATISTICS] != 0
         bits_stride = c[at.CHANNELS] * words(c[at.LENGTH])
-        room = np.empty(8 * GROUP + (2 * CHUNK if streamed else 0), np.float64)
+        group = c[at.GROUP]
+        room = np.empty(8 * group + (2 * CHUNK if streamed else 0), np.float64)
         own = pointer(room.ctypes.data, FLOAT64)
-        lines, factors = offset(own, 2 * GROUP), offset(own, 5 * GROUP)
-        buffer1 = pointer(room.ctypes.data + 8 * 8 * GROUP, storage)
-        buffer2 = pointer(room.ctypes.data + 8 * 8 * GROUP + 8 * CHUNK, storage)
+        lines, factors = offset(own, 2 * group), offset(own, 5 * group)
+        buffer1 = pointer(room.ctypes.data + 8 * 8 * group, storage)
+        buffer2 = pointer(room.ctypes.data + 8 * 8 * group + 8 * CHUNK, storage)
         for task in range(begin, end):
             channel0, channels, share = _task(c, task)
-            sums = own if c[at.SHARES] == 1 else offset(pointer(c[at.SCRATCH], FLOAT64), 2 * task)
+            sums = _sums(c, own, task)
             for k in range(channels):
                 channel = channel0 + k
                 mean = get(pointer(c[at.MEAN], FLOAT64), channel)
@@ -298,7 +310,7 @@ def backward(
                 invstd = get(pointer(c[at.INVSTD], FLOAT64), channel)
                 weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
                 rest = mean - get(lines, 3 * k)
-                sum1, sum2 = _gathered(c, sums, channel, k)
+                sum1, sum2 = _gathered(c, own, task, k)
                 sum2 = around_mean(sum1, sum2, rest)
                 if task % c[at.SHARES] == 0:
                     give(c[at.DBIAS], c[at.GRADIENTS_STORED], channel, sum1)
