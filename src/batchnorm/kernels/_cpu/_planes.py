@@ -2,8 +2,8 @@
 
 A task is a group of neighbouring channels, whose values stay in a core's own cache between the two
 passes; or one of the `SHARES` of a group, in two phases: of all channels, where all that is touched
-stays in the last-level cache, or of one, where channels are few. It is read and written in the order
-of memory. Long planes are taken in chunks, short ones in strips of several rows.
+stays in the last-level cache, or of one, where channels are few. Memory is taken in its order. Long
+planes are taken in chunks, short ones in strips of several rows.
 """
 
 from typing import Any
