@@ -184,6 +184,10 @@ def test_plans_are_what_their_shapes_need():
     tiny = planned(torch.empty(2, 8, 4, 4))
     assert tiny.tasks == 1
     assert planned(torch.empty(4, 64, 30, 30)).layout == "planes"
+    large = (32, 256, 56, 56), (802816, 3136, 56, 1), 4
+    for threads in (1, 2, 8):  # the values of a task stay in a core's own cache
+        assert _plan.plan(*large, threads).tasks == 256
+        assert _plan.plan(*large, threads, whole=True).tasks == threads
     last = torch.empty(4, 64, 30, 30).contiguous(memory_format=torch.channels_last)
     assert planned(last).layout == "rows"
     assert planned(torch.empty(8, 64, 30, 30)[..., ::2]) is None

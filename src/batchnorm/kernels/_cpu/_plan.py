@@ -79,12 +79,13 @@ def _dense(shape: tuple[int, ...], stride: tuple[int, ...], order: Iterable[int]
 
 
 def _planes(rows: int, channels: int, length: int, size: int, threads: int, *, whole: bool) -> Plan:
-    alone = threads == 1 or rows * channels * length <= ALONE
+    if rows * channels * length <= ALONE:
+        whole, threads = True, 1
     # Channels that are few do not come out even.
-    shares = threads if not alone and (whole or channels < 4 * threads) else 1
+    shares = threads if whole or channels < 4 * threads else 1
     pieces = -(-length // CHUNK)
     chunk = -(-length // pieces // MOST) * MOST
-    if whole or alone:
+    if whole:
         group = channels
     else:
         group = 1 if shares > 1 else _group(rows, channels, length, size, threads)
