@@ -3,13 +3,19 @@
 from ._masks import WORD, at_most, load_bits, not_, store_bits, where
 from ._memory import address, copy, inlined, stream
 from ._values import IDENTITY, activate, apply_line, backed
-from ._vectors import LINE, fma, like, load, store
+from ._vectors import LINE, fma, like, load, store, width
 
 
 @inlined
 def words(n):
     """Return the number of mask words for `n` values."""
     return (n + WORD - 1) // WORD
+
+
+@inlined
+def whole(x, n):
+    """Return how many of `n` values are in whole vectors."""
+    return n - n % width(x)
 
 
 @inlined

@@ -7,17 +7,11 @@ What is read next lies `ahead`, where that is not just behind the chunk.
 import numpy as np
 from numba import njit
 
-from ._chunks import gradient_at, input_gradient_at, normalize_at
+from ._chunks import gradient_at, input_gradient_at, normalize_at, whole
 from ._masks import first
 from ._memory import get, inlined, offset, rounded
 from ._values import FAR, HUGE, TINY
 from ._vectors import fma, like, load, prefetch, splat, total, wide, width
-
-
-@inlined
-def whole(x, n):
-    """Return how many of `n` values are in whole vectors."""
-    return n - n % width(x)
 
 
 @inlined

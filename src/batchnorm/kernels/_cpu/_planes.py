@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from . import _context as at
+from ._channels import population, settle, settle_gradients, settled_line
 from ._chunks import flush, words
 from ._masks import WORD, first
 from ._memory import BITS, FLOAT64, address, get, inlined, offset, pointer, put, real, rounded
@@ -22,18 +23,7 @@ from ._plane_loops import (
     moments,
     normalize,
 )
-from ._running import move
-from ._values import (
-    HUGE,
-    RELU,
-    around_mean,
-    factors_of,
-    give,
-    line_of,
-    moments_of,
-    parameter,
-    scale_of,
-)
+from ._values import HUGE, RELU, moments_of
 from ._vectors import splat, width
 
 CHUNK = 2048  # values that stay in the first-level cache between two steps, at most
@@ -183,15 +173,9 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                     row = strip * c[at.STRIP]
                     start, n, _ = _place(c, channel0 + k, row, chunk)
                     rows = min(c[at.STRIP], c[at.ROWS] - row)
+                    ahead, shift, centre = _ahead(c, channels, k), get(shifts, k), get(centres, k)
                     sum1, sum2, centre = moments(
-                        offset(x, start),
-                        n,
-                        last,
-                        rows,
-                        stride,
-                        _ahead(c, channels, k),
-                        get(shifts, k),
-                        get(centres, k),
+                        offset(x, start), n, last, rows, stride, ahead, shift, centre
                     )
                     put(centres, k, centre)
                     put(sums, 2 * k, get(sums, 2 * k) + sum1)
@@ -205,17 +189,8 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                     sum1, sum2 = _gathered(c, own, task, k)
                     mean, var = moments_of(sum1, sum2, get(shifts, k), c[at.COUNT])
                 else:
-                    mean = parameter(c[at.MEAN_GIVEN], c[at.MEAN_STORED], channel, 0.0)
-                    var = parameter(c[at.VAR_GIVEN], c[at.VAR_STORED], channel, 1.0)
-                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
-                bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
-                invstd, scale = scale_of(var, weight, real(c[at.EPS]))
-                if task % c[at.SHARES] == 0:
-                    put(pointer(c[at.MEAN], FLOAT64), channel, mean)
-                    put(pointer(c[at.VAR], FLOAT64), channel, var)
-                    put(pointer(c[at.INVSTD], FLOAT64), channel, invstd)
-                    move(c, channel, mean, var)
-                _keep(lines, k, line_of(x, mean, scale, bias))
+                    mean, var = population(c, channel)
+                _keep(lines, k, settle(c, x, channel, mean, var, share == 0))
             begins, ends = _range(c, c[at.ROWS], channels, share)
             row, k, chunk = _piece(c, channels, begins)
             held, place = 0, offset(y, 0)  # values in the buffer, and where they go
@@ -271,12 +246,7 @@ def backward(
             channel0, channels, share = _task(c, task)
             sums = _sums(c, own, task)
             for k in range(channels):
-                channel = channel0 + k
-                mean = get(pointer(c[at.MEAN], FLOAT64), channel)
-                invstd = get(pointer(c[at.INVSTD], FLOAT64), channel)
-                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
-                bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
-                _keep(lines, k, line_of(x, mean, weight * invstd, bias))
+                _keep(lines, k, settled_line(c, x, channel0 + k))
             if c[at.PHASE] & at.SUM:
                 for k in range(channels):
                     put(sums, 2 * k, 0.0)
@@ -305,17 +275,10 @@ def backward(
             if not c[at.PHASE] & at.APPLY:
                 continue
             for k in range(channels):
-                channel = channel0 + k
-                mean = get(pointer(c[at.MEAN], FLOAT64), channel)
-                invstd = get(pointer(c[at.INVSTD], FLOAT64), channel)
-                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
-                rest = mean - get(lines, 3 * k)
                 sum1, sum2 = _gathered(c, own, task, k)
-                sum2 = around_mean(sum1, sum2, rest)
-                if task % c[at.SHARES] == 0:
-                    give(c[at.DBIAS], c[at.GRADIENTS_STORED], channel, sum1)
-                    give(c[at.DWEIGHT], c[at.GRADIENTS_STORED], channel, sum2 * invstd)
-                _keep(factors, k, factors_of(weight, invstd, sum1, sum2, rest, c[at.COUNT]))
+                centre, owner = get(lines, 3 * k), share == 0
+                found = settle_gradients(c, channel0 + k, centre, sum1, sum2, owner)
+                _keep(factors, k, found)
             begins, ends = _range(c, c[at.ROWS], channels, share)
             row, k, chunk = _piece(c, channels, begins)
             held, to, beside = 0, offset(dx, 0), offset(dresidual, 0)

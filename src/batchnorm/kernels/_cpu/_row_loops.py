@@ -8,7 +8,7 @@ import numpy as np
 from numba import njit
 
 from . import _context as at
-from ._chunks import gradient_at, input_gradient_at, normalize_at, words
+from ._chunks import gradient_at, input_gradient_at, normalize_at, whole, words
 from ._masks import WORD, first, where
 from ._memory import get, inlined, offset, put, rounded
 from ._vectors import accumulate, fma, like, load, prefetch, splat, store, total, wide, width
@@ -41,7 +41,7 @@ def _moments_at(i, mask, x, stride, rows, shift, sums):
 @inlined
 def add_moments(n, x, stride, rows, shift, sums):
     """Add the sums of x - shift and of its square: over a strip in the type of the arithmetic."""
-    end = n - n % width(x)
+    end = whole(x, n)
     for i in range(0, end, width(x)):
         _moments_at(i, None, x, stride, rows, shift, sums)
     if end < n:
@@ -50,21 +50,9 @@ def add_moments(n, x, stride, rows, shift, sums):
 
 @inlined
 def _products_at(
-    i,
-    mask,
-    stride,
-    rows,
-    line,
-    x,
-    residual,
-    dy,
-    bits,
-    sums,
-    has_residual,
-    masked,
-    activation,
+    i, mask, stride, rows, line, x, residual, dy, bits, sums, has_residual, masked, activation,
     alpha,
-):
+):  # fmt: skip
     sum1, sum2 = sums
     ones, twos = splat(x, 0.0), splat(x, 0.0)
     known = line_at(i, line)
@@ -86,7 +74,7 @@ def add_products(
     n, stride, rows, line, x, residual, dy, bits, sums, has_residual, masked, activation, alpha
 ):
     """Add the sums of g and of g times the centred input."""
-    end = n - n % width(x)
+    end = whole(x, n)
     for i in range(0, end, width(x)):
         _products_at(
             i, None, stride, rows, line, x, residual, dy, bits, sums, has_residual, masked,
@@ -140,7 +128,7 @@ def exact_products(
 @inlined
 def normalize(n, line, x, residual, y, bits, has_residual, masked, activation, alpha):
     """Write a row of y."""
-    end = n - n % width(x)
+    end = whole(x, n)
     for i in range(0, end, width(x)):
         normalize_at(
             i, None, line_at(i, line), x, residual, y, bits, has_residual, masked, activation, alpha
@@ -159,7 +147,7 @@ def input_gradient(
     activation, alpha,
 ):  # fmt: skip
     """Write a row of dx, and of dresidual where there is a residual."""
-    end = n - n % width(x)
+    end = whole(x, n)
     for i in range(0, end, width(x)):
         input_gradient_at(
             i, None, line_at(i, line), line_at(i, factors), flows, x, residual, dy, bits, dx,
@@ -194,12 +182,12 @@ def find_shift(c, x, begin, end, first_column, shift):
     channels = end - begin
     if length == 1:
         source, part = offset(x, first_column), 1.0 / samples
-        whole = channels - channels % width(x)
-        for i in range(0, whole, width(x)):
+        even = whole(x, channels)
+        for i in range(0, even, width(x)):
             _sample_at(i, None, source, stride, samples, part, shift)
-        if whole < channels:
-            mask = first(x, channels - whole)
-            _sample_at(whole, mask, source, stride, samples, part, shift)
+        if even < channels:
+            mask = first(x, channels - even)
+            _sample_at(even, mask, source, stride, samples, part, shift)
     else:
         part = splat(x, 1.0 / (samples * length))
         for channel in range(begin, end):

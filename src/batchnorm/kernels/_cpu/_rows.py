@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from . import _context as at
+from ._channels import population, settle, settle_gradients, settled_line
 from ._chunks import flush, words
 from ._masks import WORD
 from ._memory import (
@@ -42,20 +43,7 @@ from ._row_loops import (
     normalize,
     spread,
 )
-from ._running import move
-from ._values import (
-    FAR,
-    HUGE,
-    RELU,
-    TINY,
-    around_mean,
-    factors_of,
-    give,
-    line_of,
-    moments_of,
-    parameter,
-    scale_of,
-)
+from ._values import FAR, HUGE, RELU, TINY, moments_of
 from ._vectors import MOST, splat
 
 RUN = 16  # strips that the second pass takes in their order
@@ -183,18 +171,9 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                         one, two = exact_moments(c, x, channel, origin)
                     mean, var = moments_of(one, two, origin, c[at.COUNT])
                 else:
-                    mean = parameter(c[at.MEAN_GIVEN], c[at.MEAN_STORED], channel, 0.0)
-                    var = parameter(c[at.VAR_GIVEN], c[at.VAR_STORED], channel, 1.0)
-                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
-                bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
-                invstd, scale = scale_of(var, weight, real(c[at.EPS]))
-                if row0 == 0:
-                    put(pointer(c[at.MEAN], FLOAT64), channel, mean)
-                    put(pointer(c[at.VAR], FLOAT64), channel, var)
-                    put(pointer(c[at.INVSTD], FLOAT64), channel, invstd)
-                    move(c, channel, mean, var)
-                _spread_three(c, line, line_of(x, mean, scale, bias), n, channel, first)
-            # From the last strip to the first: it begins with what the sums left in the cache.
+                    mean, var = population(c, channel)
+                found = settle(c, x, channel, mean, var, row0 == 0)
+                _spread_three(c, line, found, n, channel, first)
             for turn in range(strips):
                 number = _backwards(turn, strips) if streamed else turn
                 row, rows, count = _strip(c, number, n, row0, row1)
@@ -257,11 +236,7 @@ def backward(
             channel0, channel1 = _channels(c, first, n)
             strips = _strips(c, row0, row1)
             for channel in range(channel0, channel1):
-                mean = get(pointer(c[at.MEAN], FLOAT64), channel)
-                invstd = get(pointer(c[at.INVSTD], FLOAT64), channel)
-                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
-                bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
-                _spread_three(c, line, line_of(x, mean, weight * invstd, bias), n, channel, first)
+                _spread_three(c, line, settled_line(c, x, channel), n, channel, first)
             if c[at.PHASE] & at.SUM:
                 mine = offset(sums, 2 * task * padded) if shared else own
                 _zero(mine, 2 * padded)
@@ -277,11 +252,7 @@ def backward(
             if not c[at.PHASE] & at.APPLY:
                 continue
             for channel in range(channel0, channel1):
-                mean = get(pointer(c[at.MEAN], FLOAT64), channel)
-                invstd = get(pointer(c[at.INVSTD], FLOAT64), channel)
-                weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
-                bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
-                centre, scale, shift = line_of(x, mean, weight * invstd, bias)
+                centre, scale, shift = settled_line(c, x, channel)
                 one, two = fold(c, sums, padded, n, channel, first)
                 if not (abs(one) < HUGE and abs(two) < HUGE):
                     known = splat(x, centre), splat(x, scale), splat(x, shift)
@@ -289,12 +260,8 @@ def backward(
                         c, channel, known, x, residual, dy, bits, has_residual, masked, activation,
                         alpha,
                     )  # fmt: skip
-                two = around_mean(one, two, mean - centre)
-                if row0 == 0:
-                    give(c[at.DBIAS], c[at.GRADIENTS_STORED], channel, one)
-                    give(c[at.DWEIGHT], c[at.GRADIENTS_STORED], channel, two * invstd)
-                of = factors_of(weight, invstd, one, two, mean - centre, c[at.COUNT])
-                _spread_three(c, factors, of, n, channel, first)
+                found = settle_gradients(c, channel, centre, one, two, row0 == 0)
+                _spread_three(c, factors, found, n, channel, first)
             for turn in range(strips):
                 number = _backwards(turn, strips) if streamed else turn
                 row, rows, count = _strip(c, number, n, row0, row1)
