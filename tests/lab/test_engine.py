@@ -17,20 +17,20 @@ def silent(_):
 
 def test_two_workers_record_what_one_process_does(tmp_path, small_run, small_options, records):
     outcome = lab.run(STUDY, small_options(tmp_path / "two", jobs=2), silent)
-    assert outcome.trained == TRIALS
+    assert outcome.done == TRIALS
     assert records(tmp_path / "two") == records(small_run)
     assert not multiprocessing.active_children()
 
 
 def test_a_finished_run_is_left_alone(small_run, small_options, records):
     before = records(small_run)
-    assert lab.run(STUDY, small_options(small_run), silent).trained == 0
+    assert lab.run(STUDY, small_options(small_run), silent).done == 0
     assert records(small_run) == before
 
 
 def test_a_different_configuration_is_named(small_run, small_options):
     with pytest.raises(RunError, match=r"steps = 20, this command has steps = 30"):
-        lab.run(STUDY, lab.Options(small_run, quick=True, seeds=1, steps=30, jobs=1), silent)
+        lab.run(STUDY, lab.Options(small_run, scale="quick", seeds=1, steps=30, jobs=1), silent)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, small_options):
@@ -70,7 +70,7 @@ def test_damage_is_told_by_file_and_line_and_done_again(
     ]
     assert len(found.trials) == TRIALS - 1  # the record of the second is whole
     outcome = lab.run(STUDY, small_options(out), silent)
-    assert outcome.trained == 2
+    assert outcome.done == 2
     assert outcome.redone == found.damage
     assert records(out) == records(small_run)
 

@@ -28,19 +28,25 @@ def list_studies() -> None:
 def run_study(
     name: Annotated[str, typer.Argument(help="Which study; see `batchnorm study list`.")],
     task: Annotated[
-        str, typer.Option(help="What to train on: digits, mnist or fashion-mnist.")
-    ] = "digits",
+        str | None,
+        typer.Option(help="What to train on, such as digits, mnist or cifar10."),
+    ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder with the four IDX files; left out, mnist is downloaded."),
+        typer.Option(help="Folder with the files of the task; left out, they are downloaded."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps of each trial.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of each trial, where it takes steps.")
+    ] = None,
     device: Annotated[str, typer.Option(help="PyTorch device, such as cpu or cuda.")] = "cpu",
     out: Annotated[
-        Path | None, typer.Option(help="Run folder (default: runs/STUDY-TASK, with -quick).")
+        Path | None, typer.Option(help="Run folder (default: runs/STUDY-TASK-SCALE).")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A small grid: minutes.")] = False,
+    scale: Annotated[
+        str | None, typer.Option(help="quick, default, or paper for the paper's own settings.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The same as --scale quick.")] = False,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes (default: one for each core).")
     ] = None,
@@ -53,12 +59,16 @@ def run_study(
 
     study = lab.get(name)
     report.require()
-    folder = out or Path("runs") / f"{name}-{task}{'-quick' if quick else ''}"
+    size = lab.scale(scale, quick=quick)
+    task = task or study.tasks[0]
+    folder = out or Path("runs") / "-".join(
+        part for part in (name, task, size) if part != "default"
+    )
     options = lab.Options(
         out=folder,
         task=task,
         data_dir=data_dir,
-        quick=quick,
+        scale=size,
         seeds=seeds,
         steps=steps,
         device=device,
@@ -66,7 +76,7 @@ def run_study(
     )
     with following(study.title) as tell:
         outcome = lab.run(study, options, tell)
-    if outcome.trained == 0:
+    if outcome.done == 0:
         say(f"The run in {folder} was finished already; only its report is written anew.")
     for damage in outcome.redone:
         say(f"Done again because it was damaged: {damage}")

@@ -3,41 +3,45 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
 from ..errors import RunError
 from . import statistics
+from .plan import Settings
 from .results import Results, TrialResult
-from .statistics import Median, Ratio
+from .statistics import Difference, Median, Ratio
+
+Value = Callable[[TrialResult], float]
+Rank = Callable[["Setting"], tuple[float, ...]]
 
 RULE = (
-    "Best setting of an arm for a target: the weight scale and learning rate with the fewest "
-    "median steps to it; among equals, or where none reaches it, the highest median accuracy at "
-    "the end."
+    "Best setting of an arm for a target: the one with the fewest median steps to it; among "
+    "equals, or where none reaches it, the highest median accuracy at the end."
 )
 
 
 @dataclass(frozen=True)
 class Setting:
-    """An arm at one weight scale and learning rate.
+    """An arm at one point of the grid.
 
     Args:
         arm: Name of the arm.
-        scale: Standard deviation of the initial weights.
-        rate: Learning rate.
+        at: The point.
         trials: Its trials, by seed.
     """
 
     arm: str
-    scale: float
-    rate: float
+    at: Settings
     trials: tuple[TrialResult, ...]
 
     def steps_to(self, target: float) -> Median:
         """Return the median number of steps to a target."""
-        return statistics.median([trial.steps_to(target) for trial in self.trials])
+        return self.median(lambda trial: trial.steps_to(target))
+
+    def median(self, value: Value) -> Median:
+        """Return the median of a value over the seeds."""
+        return statistics.median([value(trial) for trial in self.trials])
 
     @property
     def final_accuracy(self) -> float:
@@ -46,28 +50,47 @@ class Setting:
 
     def words(self) -> str:
         """Return the setting for a reader."""
-        return f"rate {self.rate:g}, scale {self.scale:g}"
+        return ", ".join(f"{name} {self.at[name]:g}" for name in reversed([*self.at]))
 
 
-def settings(results: Results, arm: str) -> Iterator[Setting]:
-    """Yield every setting of an arm that has a whole trial."""
-    for scale, rate in product(results.budget.scales, results.budget.rates):
-        trials = tuple(results.of(arm, scale, rate))
+def settings(results: Results, arm: str, where: Settings | None = None) -> Iterator[Setting]:
+    """Yield every setting of an arm that has a whole trial.
+
+    Args:
+        results: The run.
+        arm: Name of the arm.
+        where: Values that some of the settings must have.
+    """
+    wanted = (where or {}).items()
+    for point in results.plan.points():
+        trials = tuple(results.of(arm, point)) if wanted <= point.items() else ()
         if trials:
-            yield Setting(arm, scale, rate, trials)
+            yield Setting(arm, point, trials)
 
 
-def best(results: Results, arm: str, target: float) -> Setting:
-    """Return the best setting of an arm by `RULE`.
+def fewest_steps(target: float) -> Rank:
+    """Return the order of `RULE`."""
+    return lambda setting: (setting.steps_to(target).value, -setting.final_accuracy)
+
+
+def most_accurate(setting: Setting) -> tuple[float, ...]:
+    """Order settings by their median accuracy at the end."""
+    return (-setting.final_accuracy,)
+
+
+def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) -> Setting:
+    """Return the best setting of an arm.
+
+    Args:
+        results: The run.
+        arm: Name of the arm.
+        rank: The smaller, the better.
+        where: Values that some of the settings must have.
 
     Raises:
         RunError: The arm has no whole trial.
     """
-
-    def rank(setting: Setting) -> tuple[float, float]:
-        return setting.steps_to(target).value, -setting.final_accuracy
-
-    candidates = list(settings(results, arm))
+    candidates = list(settings(results, arm, where))
     if not candidates:
         raise RunError(
             f"the run has no whole trial of the arm {arm}: give the command of the run again to "
@@ -79,21 +102,15 @@ def best(results: Results, arm: str, target: float) -> Setting:
 def edges(results: Results, setting: Setting) -> tuple[str, ...]:
     """Return in which directions a better setting might lie outside the grid."""
     found = []
-    for name, value, grid in (
-        ("learning rate", setting.rate, results.budget.rates),
-        ("weight scale", setting.scale, results.budget.scales),
-    ):
+    for name in reversed([*setting.at]):
+        value, grid = setting.at[name], results.plan.grid[name]
         if len(grid) > 1 and value in {min(grid), max(grid)}:
-            found.append(f"{'smallest' if value == min(grid) else 'largest'} {name}")
+            words = results.study.axes[name].lower()
+            found.append(f"{'smallest' if value == min(grid) else 'largest'} {words}")
     return tuple(found)
 
 
-def ratio(
-    above: Setting,
-    below: Setting,
-    value: Callable[[TrialResult], float],
-    limit: float = math.inf,
-) -> Ratio | None:
+def ratio(above: Setting, below: Setting, value: Value, limit: float = math.inf) -> Ratio | None:
     """Return the ratio of the medians of two settings over the seeds that both have.
 
     Args:
@@ -105,13 +122,68 @@ def ratio(
     Returns:
         ``None`` when they share no seed.
     """
-    ours, theirs = ({t.trial.seed: value(t) for t in s.trials} for s in (above, below))
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
-        return None
-    return statistics.ratio([ours[s] for s in seeds], [theirs[s] for s in seeds], limit)
+    ours, theirs = _pairs(above, below, value)
+    return statistics.ratio(ours, theirs, limit) if ours else None
 
 
 def step_ratio(results: Results, above: Setting, below: Setting, target: float) -> Ratio | None:
     """Return how many times more steps to the target one setting takes than another."""
-    return ratio(above, below, lambda trial: trial.steps_to(target), results.budget.steps)
+    limit = results.plan.steps or math.inf
+    return ratio(above, below, lambda trial: trial.steps_to(target), limit)
+
+
+def difference(first: Setting, second: Setting, value: Value) -> Difference | None:
+    """Return the mean of a value's difference over the seeds that both settings have.
+
+    Returns:
+        ``None`` when they share no seed.
+    """
+    ours, theirs = _pairs(first, second, value)
+    return statistics.difference(ours, theirs) if ours else None
+
+
+def accuracy_difference(first: Setting, second: Setting) -> Difference | None:
+    """Return the difference of the accuracies at the end; a diverged trial counts as chance."""
+    return difference(first, second, lambda trial: trial.final_accuracy)
+
+
+def shares(
+    results: Results, arm: str, trains: Callable[[TrialResult], bool], where: Settings | None = None
+) -> dict[int, float]:
+    """Return by seed the share of the settings in which an arm trains, for whole seeds.
+
+    Args:
+        results: The run.
+        arm: Name of the arm.
+        trains: Says whether a trial does.
+        where: Values that some of the settings must have.
+    """
+    wanted = (where or {}).items()
+    total = sum(wanted <= point.items() for point in results.plan.points())
+    ends: dict[int, list[bool]] = {}
+    for setting in settings(results, arm, where):
+        for trial in setting.trials:
+            ends.setdefault(trial.trial.seed, []).append(trains(trial))
+    return {seed: sum(e) / total for seed, e in ends.items() if len(e) == total}
+
+
+def share_difference(
+    results: Results,
+    first: str,
+    second: str,
+    trains: Callable[[TrialResult], bool],
+    where: Settings | None = None,
+) -> Difference | None:
+    """Return by how much the share of the settings that train differs between two arms."""
+    ours, theirs = (shares(results, arm, trains, where) for arm in (first, second))
+    seeds = sorted(ours.keys() & theirs.keys())
+    if not seeds:
+        return None
+    return statistics.difference([ours[s] for s in seeds], [theirs[s] for s in seeds])
+
+
+def _pairs(first: Setting, second: Setting, value: Value) -> tuple[list[float], list[float]]:
+    """Return the values of two settings over the seeds that both have."""
+    ours, theirs = ({t.trial.seed: value(t) for t in s.trials} for s in (first, second))
+    seeds = sorted(ours.keys() & theirs.keys())
+    return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]

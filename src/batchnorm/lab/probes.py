@@ -1,15 +1,39 @@
 """What is measured inside a network at each evaluation."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from .models import last_nonlinearity
+from .networks import last_nonlinearity
+from .plan import Settings
+from .tasks import Task
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands when it is measured.
+
+    Args:
+        step: Steps taken.
+        model: The network, in evaluation mode; a probe leaves it as it was.
+        task: The data.
+        inputs: The mini-batch of the next step.
+        targets: What belongs to it.
+        settings: The settings of the trial.
+    """
+
+    step: int
+    model: nn.Module
+    task: Task
+    inputs: Tensor
+    targets: Tensor
+    settings: Settings
 
 
 class Probe(Protocol):
@@ -20,16 +44,34 @@ class Probe(Protocol):
         """Names of what is measured."""
 
     def watching(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Return a context in which one forward pass is observed."""
+        """Return a context in which the passes over the test set, part by part, are observed."""
 
-    def measure(self) -> dict[str, float | None]:
-        """Return the value of each of `fields` for the pass just observed."""
+    def measure(self, moment: Moment) -> dict[str, float | None]:
+        """Return the value of each of `fields`, for the passes just observed and the moment."""
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Return what has to be kept for the next measurement."""
 
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
+    def restore(self, state: dict[str, Tensor]) -> None:
         """Take back what `state` returned."""
+
+
+class Nothing:
+    """Measures nothing."""
+
+    fields = ()
+
+    def watching(self, model: nn.Module) -> AbstractContextManager[None]:  # noqa: ARG002, D102
+        return nullcontext()
+
+    def measure(self, moment: Moment) -> dict[str, float | None]:  # noqa: ARG002, D102
+        return {}
+
+    def state(self) -> dict[str, Tensor]:  # noqa: D102
+        return {}
+
+    def restore(self, state: dict[str, Tensor]) -> None:  # noqa: D102
+        pass
 
 
 class UnitInput:
@@ -47,15 +89,17 @@ class UnitInput:
     fields = ("p15", "p50", "p85", "drift")
 
     def __init__(self) -> None:
-        self._seen: NDArray[np.float32] | None = None
+        self._seen: list[NDArray[np.float32]] = []
         self._medians: NDArray[np.float64] | None = None
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Keep what enters the last nonlinearity."""
 
-        def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            self._seen = inputs[0].detach().cpu().numpy()
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._seen.append(inputs[0].detach().cpu().numpy())
+
+        self._seen.clear()
 
         handle = last_nonlinearity(model).register_forward_pre_hook(keep)
         try:
@@ -63,9 +107,9 @@ class UnitInput:
         finally:
             handle.remove()
 
-    def measure(self) -> dict[str, float | None]:
+    def measure(self, moment: Moment) -> dict[str, float | None]:  # noqa: ARG002  (see Probe)
         """Return the percentiles of unit 0 and the drift of the layer."""
-        seen = np.zeros((1, 1)) if self._seen is None else self._seen
+        seen = np.concatenate(self._seen)
         with np.errstate(all="ignore"):  # an exploding network has infinite inputs; see _finite
             low, medians, high = np.percentile(seen, (15, 50, 85), axis=0).astype(np.float64)
             drift = None if self._medians is None else _drift(self._medians, medians, high - low)
@@ -77,11 +121,11 @@ class UnitInput:
             "drift": drift,
         }
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Return the medians, which the next drift is measured from."""
         return {} if self._medians is None else {"medians": torch.from_numpy(self._medians)}
 
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
+    def restore(self, state: dict[str, Tensor]) -> None:
         """Take the medians back."""
         self._medians = state["medians"].numpy() if "medians" in state else None
 

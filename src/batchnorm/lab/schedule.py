@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _FINEST, _FRACTION = 5, 20
+_NOISE = 1
 
 
 def evaluation_steps(steps: int) -> tuple[int, ...]:
@@ -29,6 +30,11 @@ def evaluation_steps(steps: int) -> tuple[int, ...]:
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """Return the order of the examples in one epoch, a function of its arguments alone."""
     return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def noise_seed(seed: int, step: int) -> int:
+    """Return what to seed dropout and noise with from an evaluation at ``step`` on."""
+    return int(np.random.SeedSequence([seed, step, _NOISE]).generate_state(1)[0])
 
 
 def batches_per_epoch(count: int, batch: int) -> int:

@@ -7,6 +7,7 @@ only to lie between two bounds, and its interval covers both.
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +36,38 @@ class Median:
     censored: int
 
 
+class Estimate(Protocol):
+    """How large an effect is, and how sure that is."""
+
+    @property
+    def neutral(self) -> float:
+        """The value of no effect."""
+
+    @property
+    def least(self) -> float:
+        """Smallest value that the trials allow."""
+
+    @property
+    def most(self) -> float:
+        """Largest value; differs from ``least`` where something is censored."""
+
+    @property
+    def low(self) -> float:
+        """Lower end of the 95 % interval."""
+
+    @property
+    def high(self) -> float:
+        """Upper end."""
+
+    @property
+    def determined(self) -> bool:
+        """Whether the trials say anything about it."""
+
+    @property
+    def brief(self) -> str:
+        """The value and its interval in the few signs that a table has room for."""
+
+
 @dataclass(frozen=True)
 class Ratio:
     """A ratio of two medians, known exactly or between bounds.
@@ -50,6 +83,7 @@ class Ratio:
     most: float
     low: float
     high: float
+    neutral = 1.0
 
     @property
     def determined(self) -> bool:
@@ -75,6 +109,92 @@ class Ratio:
         middle = _bounded(self.least, self.most).replace("more than", ">").replace("less than", "<")
         top = "∞" if math.isinf(self.high) else _digits(self.high)
         return f"{middle} [{_digits(self.low)}, {top}]"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean difference of two shares over the seeds, in points of a hundred.
+
+    Args:
+        value: The difference, as a share.
+        low: Lower end of its 95 % interval.
+        high: Upper end.
+        seeds: Number of seeds.
+    """
+
+    value: float
+    low: float
+    high: float
+    seeds: int
+    neutral = 0.0
+    determined = True
+
+    @property
+    def least(self) -> float:
+        """The value: nothing is censored in it."""
+        return self.value
+
+    @property
+    def most(self) -> float:
+        """The value: nothing is censored in it."""
+        return self.value
+
+    def __str__(self) -> str:
+        return (
+            f"{_points(self.value)} points (95 % interval {_points(self.low)} to "
+            f"{_points(self.high)})"
+        )
+
+    @property
+    def brief(self) -> str:
+        """The difference and its interval in the few signs that a table has room for."""
+        return f"{_points(self.value)} [{_points(self.low)}, {_points(self.high)}]"
+
+
+@dataclass(frozen=True)
+class Extreme:
+    """The largest, or the smallest, of numbers that chance plays no part in.
+
+    Args:
+        value: The number.
+        count: How many instances it is the extreme of.
+        neutral: The value of no effect.
+        word: Which extreme.
+    """
+
+    value: float
+    count: int
+    neutral: float = 0.0
+    word: str = "largest"
+    determined = True
+
+    @property
+    def least(self) -> float:
+        """The value."""
+        return self.value
+
+    @property
+    def most(self) -> float:
+        """The value."""
+        return self.value
+
+    @property
+    def low(self) -> float:
+        """The value: there is no interval."""
+        return self.value
+
+    @property
+    def high(self) -> float:
+        """The value: there is no interval."""
+        return self.value
+
+    def __str__(self) -> str:
+        return f"{self.value:.2g} ({self.word} of {self.count} instances)"
+
+    @property
+    def brief(self) -> str:
+        """The number alone."""
+        return f"{self.value:.2g}"
 
 
 def median(values: ArrayLike) -> Median:
@@ -111,7 +231,7 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, limit: float = math.inf)
     return Ratio(float(at_least[0]), float(at_most[0]), _interval(least)[0], _interval(most)[1])
 
 
-def difference(first: ArrayLike, second: ArrayLike) -> Median:
+def difference(first: ArrayLike, second: ArrayLike) -> Difference:
     """Return the mean of ``first - second`` over the same seeds with its interval.
 
     Args:
@@ -120,7 +240,7 @@ def difference(first: ArrayLike, second: ArrayLike) -> Median:
     """
     data = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     low, high = _interval(data[_resample(len(data))].mean(axis=1))
-    return Median(float(data.mean()), low, high, len(data), 0)
+    return Difference(float(data.mean()), low, high, len(data))
 
 
 def _resample(seeds: int) -> NDArray[np.int64]:
@@ -162,6 +282,11 @@ def _bounded(least: float, most: float) -> str:
 def _span(low: float, high: float) -> str:
     top = "no upper limit" if math.isinf(high) else f"{_digits(high)}x"
     return f"{_digits(low)}x to {top}"
+
+
+def _points(share: float) -> str:
+    value = 100 * share
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"  # noqa: PLR2004
 
 
 def _digits(value: float) -> str:

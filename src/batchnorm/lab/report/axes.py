@@ -1,11 +1,14 @@
 """What the figures have in common: axes, layout, and numbers that JSON can hold."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+from ..findings import Axis
 
 Plot = dict[str, Any]
 _TRANSPARENT = "rgba(0,0,0,0)"
+_FEW_DECADES = 4
 
 
 def axis(title: str, **more: Any) -> Plot:
@@ -35,16 +38,50 @@ def layout(height: int, **more: Any) -> Plot:
     }
 
 
-def steps_axis(last: int) -> Plot:
-    """Return the logarithmic axis of training steps."""
-    ticks = [v for power in range(6) for v in (10**power, 3 * 10**power) if 5 <= v <= last]  # noqa: PLR2004
+def scaled(axis_of: Axis, values: Iterable[float], room: float = 0.04) -> Plot:
+    """Return an axis that holds the values.
+
+    Args:
+        axis_of: What it shows.
+        values: What is drawn along it; those that are not finite, and on a logarithmic axis those
+            that are not positive, need no place.
+        room: What to leave free on either side, as a share.
+    """
+    if axis_of.percent:
+        return axis(axis_of.title, tickformat=".0%", range=[0, 1.02])
+    known = [v for v in values if math.isfinite(v) and (v > 0 or not axis_of.log)]
+    low, high = (min(known), max(known)) if known else (1.0, 10.0)
+    if not axis_of.log:
+        pad = room * ((high - low) or abs(high) or 1.0)
+        return axis(axis_of.title, range=[low - pad, high + pad])
+    ends = math.log10(low), math.log10(high)
+    pad = room * ((ends[1] - ends[0]) or 1.0)
     return axis(
-        "Training steps (logarithmic)",
-        type="log",
-        tickvals=ticks,
-        ticktext=[f"{tick:,}" for tick in ticks],
-        range=[math.log10(4.6), math.log10(last * 1.03)],
+        axis_of.title, type="log", range=[ends[0] - pad, ends[1] + pad], **_ticks(low, high)
     )
+
+
+def _ticks(low: float, high: float) -> Plot:
+    """Return the ticks of a logarithmic axis: 1, 3, 10, or decades only where they are many."""
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    decades = last - first
+    step = max(1, decades // 8)
+    heads = (1, 3) if decades <= _FEW_DECADES else (1,)
+    ticks = [head * 10.0**power for power in range(first, last + 1, step) for head in heads]
+    shown = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+    return {"tickvals": shown, "ticktext": [number(tick) for tick in shown]}
+
+
+def number(value: float) -> str:
+    """Return a number for a reader."""
+    if value == 0 or 1e-3 <= abs(value) < 1e6:  # noqa: PLR2004  (beyond, zeros are hard to count)
+        return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"  # noqa: PLR2004
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+
+
+def place(axis_of: Axis, value: float) -> float:
+    """Return where an annotation stands: plotly wants the logarithm on a logarithmic axis."""
+    return math.log10(value) if axis_of.log else value
 
 
 def clean(values: Sequence[float]) -> list[float | None]:

@@ -61,16 +61,16 @@ def render(results: Results) -> str:
     arms = [arm.name for arm in results.study.arms]
     sections = [_section(number, figure, arms) for number, figure in enumerate(findings.figures)]
     plots = {plot["id"]: plot["figure"] for section in sections for plot in section["plots"]}
-    target = results.budget.headline_target
+    target = results.plan.headline_target if results.plan.targets else None
     return frame.render(
         resources.files(__package__).joinpath("template.html.j2").read_text(),
         findings=findings,
         task_words=results.config["description"],
-        target=f"{target:.0%}",
+        target=target,
         censored=[
             trial
             for trial in results.trials
-            if trial.diverged_at is None and math.isinf(trial.steps_to(target))
+            if target and trial.diverged_at is None and math.isinf(trial.steps_to(target))
         ],
         study=results.study,
         results=results,

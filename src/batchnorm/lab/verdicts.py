@@ -1,0 +1,104 @@
+"""From effects to a verdict, by a rule that is calculated and put into words in one place."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from .claims import CLAIMS
+from .findings import Effect, Outcome, Verdict
+from .statistics import Extreme
+
+_NONE = "The trials of this run cannot tell."
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What an effect has to be for the claim to hold: its whole interval on one side of a bound.
+
+    Args:
+        effect: The effect.
+        above: What the interval must lie above, or ``None``.
+        below: What it must lie below, or ``None``.
+    """
+
+    effect: Effect
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is; ``None`` where the trials say nothing."""
+        found = self.effect.estimate
+        if found is None or not found.determined:
+            return None
+        over = self.above is None or found.low > self.above
+        under = self.below is None or found.high < self.below
+        return over and under
+
+    def __str__(self) -> str:
+        sides = (("above", self.above), ("below", self.below))
+        words = " and ".join(f"{side} {bound:g}" for side, bound in sides if bound is not None)
+        return f"“{self.effect.name}” lies {words}"
+
+
+def outcome(met: Iterable[bool | None]) -> Outcome:
+    """Return the outcome of conditions that are met, not met, or cannot be told.
+
+    Example:
+        >>> outcome([True, None, True]), outcome([True, False]), outcome([None])
+        ('reproduced', 'mixed', 'not determined')
+    """
+    known = [one for one in met if one is not None]
+    if not known:
+        return "not determined"
+    if all(known):
+        return "reproduced"
+    return "mixed" if any(known) else "not reproduced"
+
+
+def judge(
+    claim: str,
+    measured: str,
+    conditions: Sequence[Condition],
+    readings: Mapping[Outcome, str],
+    *,
+    others: Sequence[Effect] = (),
+    remarks: Sequence[str] = (),
+) -> Verdict:
+    """Return the verdict on a claim.
+
+    Args:
+        claim: A number out of `claims.CLAIMS`.
+        measured: What was measured, in words.
+        conditions: What has to hold.
+        readings: What each outcome means, in plain words.
+        others: Effects that are shown and decide nothing.
+        remarks: Further results in words.
+    """
+    found = outcome(condition.met for condition in conditions)
+    return Verdict(
+        claim,
+        CLAIMS[claim].statement,
+        CLAIMS[claim].source,
+        found,
+        measured,
+        (*(condition.effect for condition in conditions), *others),
+        _rule(conditions),
+        readings.get(found, _NONE),
+        tuple(remarks),
+    )
+
+
+def _rule(conditions: Sequence[Condition]) -> str:
+    sure = all(isinstance(condition.effect.estimate, Extreme) for condition in conditions)
+    whole = "" if sure else " with its whole 95 % interval"
+    if len(conditions) == 1:
+        return (
+            f"Reproduced when {conditions[0]}{whole}, not reproduced otherwise; not "
+            "determined when no trial can tell."
+        )
+    listed = "; ".join(map(str, conditions))
+    return (
+        f"Conditions, each to be met{whole}: {listed}. Reproduced when all are met, mixed when "
+        "some are, not reproduced when none is. What no trial can tell is left out, and when "
+        "nothing is left the outcome is not determined."
+    )
