@@ -4,5 +4,8 @@ from ._batch_norm import batch_norm as batch_norm
 from ._batch_norm import normalize as normalize
 from ._checks import check_options as check_options
 from ._checks import epilogue_of as epilogue_of
+from ._renorm import check_renorm as check_renorm
+from ._renorm import renorm_corrections as renorm_corrections
 from ._statistics import debiased as debiased
 from ._statistics import update_running_ as update_running_
+from ._weights import check_companions as check_companions

@@ -4,6 +4,13 @@ from ._accumulate import accumulate_statistics as accumulate_statistics
 from ._batchnorm import BatchNorm1d as BatchNorm1d
 from ._batchnorm import BatchNorm2d as BatchNorm2d
 from ._batchnorm import BatchNorm3d as BatchNorm3d
+from ._ghost import GhostBatchNorm1d as GhostBatchNorm1d
+from ._ghost import GhostBatchNorm2d as GhostBatchNorm2d
+from ._ghost import GhostBatchNorm3d as GhostBatchNorm3d
 from ._lazy import LazyBatchNorm1d as LazyBatchNorm1d
 from ._lazy import LazyBatchNorm2d as LazyBatchNorm2d
 from ._lazy import LazyBatchNorm3d as LazyBatchNorm3d
+from ._renorm import BatchRenorm1d as BatchRenorm1d
+from ._renorm import BatchRenorm2d as BatchRenorm2d
+from ._renorm import BatchRenorm3d as BatchRenorm3d
+from ._renorm import RenormWarmup as RenormWarmup
