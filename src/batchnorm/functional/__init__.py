@@ -4,6 +4,8 @@ from ._batch_norm import batch_norm as batch_norm
 from ._batch_norm import normalize as normalize
 from ._checks import check_options as check_options
 from ._checks import epilogue_of as epilogue_of
+from ._modulate import check_modulation as check_modulation
+from ._modulate import modulate as modulate
 from ._renorm import check_renorm as check_renorm
 from ._renorm import renorm_corrections as renorm_corrections
 from ._statistics import debiased as debiased

@@ -4,6 +4,12 @@ from ._accumulate import accumulate_statistics as accumulate_statistics
 from ._batchnorm import BatchNorm1d as BatchNorm1d
 from ._batchnorm import BatchNorm2d as BatchNorm2d
 from ._batchnorm import BatchNorm3d as BatchNorm3d
+from ._conditional import ClassConditionalBatchNorm1d as ClassConditionalBatchNorm1d
+from ._conditional import ClassConditionalBatchNorm2d as ClassConditionalBatchNorm2d
+from ._conditional import ClassConditionalBatchNorm3d as ClassConditionalBatchNorm3d
+from ._conditional import ConditionalBatchNorm1d as ConditionalBatchNorm1d
+from ._conditional import ConditionalBatchNorm2d as ConditionalBatchNorm2d
+from ._conditional import ConditionalBatchNorm3d as ConditionalBatchNorm3d
 from ._ghost import GhostBatchNorm1d as GhostBatchNorm1d
 from ._ghost import GhostBatchNorm2d as GhostBatchNorm2d
 from ._ghost import GhostBatchNorm3d as GhostBatchNorm3d
