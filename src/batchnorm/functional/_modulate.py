@@ -44,6 +44,7 @@ def modulate(
         DeviceError: the tensors are on different devices.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0, 2.0], [1.0, 2.0]])
         >>> modulate(x, torch.tensor([[1.0, 1.0], [3.0, 5.0]]), torch.tensor([0.0, 1.0]))
         tensor([[ 1.,  3.],

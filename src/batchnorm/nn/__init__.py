@@ -10,6 +10,10 @@ from ._conditional import ClassConditionalBatchNorm3d as ClassConditionalBatchNo
 from ._conditional import ConditionalBatchNorm1d as ConditionalBatchNorm1d
 from ._conditional import ConditionalBatchNorm2d as ConditionalBatchNorm2d
 from ._conditional import ConditionalBatchNorm3d as ConditionalBatchNorm3d
+from ._domain import DomainBatchNorm1d as DomainBatchNorm1d
+from ._domain import DomainBatchNorm2d as DomainBatchNorm2d
+from ._domain import DomainBatchNorm3d as DomainBatchNorm3d
+from ._domain import use_domain as use_domain
 from ._ghost import GhostBatchNorm1d as GhostBatchNorm1d
 from ._ghost import GhostBatchNorm2d as GhostBatchNorm2d
 from ._ghost import GhostBatchNorm3d as GhostBatchNorm3d
