@@ -4,16 +4,15 @@ from ._accumulate import accumulate_statistics as accumulate_statistics
 from ._batchnorm import BatchNorm1d as BatchNorm1d
 from ._batchnorm import BatchNorm2d as BatchNorm2d
 from ._batchnorm import BatchNorm3d as BatchNorm3d
-from ._conditional import ClassConditionalBatchNorm1d as ClassConditionalBatchNorm1d
-from ._conditional import ClassConditionalBatchNorm2d as ClassConditionalBatchNorm2d
-from ._conditional import ClassConditionalBatchNorm3d as ClassConditionalBatchNorm3d
+from ._class_conditional import ClassConditionalBatchNorm1d as ClassConditionalBatchNorm1d
+from ._class_conditional import ClassConditionalBatchNorm2d as ClassConditionalBatchNorm2d
+from ._class_conditional import ClassConditionalBatchNorm3d as ClassConditionalBatchNorm3d
 from ._conditional import ConditionalBatchNorm1d as ConditionalBatchNorm1d
 from ._conditional import ConditionalBatchNorm2d as ConditionalBatchNorm2d
 from ._conditional import ConditionalBatchNorm3d as ConditionalBatchNorm3d
 from ._domain import DomainBatchNorm1d as DomainBatchNorm1d
 from ._domain import DomainBatchNorm2d as DomainBatchNorm2d
 from ._domain import DomainBatchNorm3d as DomainBatchNorm3d
-from ._domain import use_domain as use_domain
 from ._ghost import GhostBatchNorm1d as GhostBatchNorm1d
 from ._ghost import GhostBatchNorm2d as GhostBatchNorm2d
 from ._ghost import GhostBatchNorm3d as GhostBatchNorm3d
@@ -24,3 +23,4 @@ from ._renorm import BatchRenorm1d as BatchRenorm1d
 from ._renorm import BatchRenorm2d as BatchRenorm2d
 from ._renorm import BatchRenorm3d as BatchRenorm3d
 from ._renorm import RenormWarmup as RenormWarmup
+from ._use_domain import use_domain as use_domain

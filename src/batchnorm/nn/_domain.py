@@ -1,7 +1,5 @@
 """Batch normalization with statistics for each of several domains."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -16,7 +14,9 @@ from ._layer import Layer
 from ._layout import laid_out
 
 
-class _Domain(nn.Module):
+class DomainLayer(nn.Module):
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
     _own_affine: type[Layer]
     _no_affine: type[Layer]
 
@@ -61,7 +61,7 @@ class _Domain(nn.Module):
     def reset_parameters(self) -> None:
         """Set the scale and shift to 1 and 0, and all running statistics to their start."""
         for layer in self._layers():
-            layer.reset_parameters()  # type: ignore[no-untyped-call] # torch has no types here
+            layer.reset_parameters()
         if self.weight is not None:
             nn.init.ones_(self.weight)
         if self.bias is not None:
@@ -186,47 +186,7 @@ class _Domain(nn.Module):
         )
 
 
-@contextmanager
-def use_domain(model: nn.Module, domain: int | Tensor) -> Iterator[None]:
-    """Let all domain-specific layers of a model take this domain inside the ``with`` block.
-
-    For models that pass their layers nothing but the input, such as `torch.nn.Sequential`.
-
-    Args:
-        model: any module with layers like `DomainBatchNorm2d`.
-        domain: as in their forward.
-
-    Raises:
-        OptionError: the model has no such layer.
-
-    Note:
-        A backward pass that runs a forward again, as under `torch.utils.checkpoint`, has to run
-        inside the block too.
-
-    Example:
-        >>> model = nn.Sequential(nn.Linear(4, 3), DomainBatchNorm1d(3, num_domains=2))
-        >>> with use_domain(model, 1):
-        ...     y = model(torch.randn(8, 4))
-        >>> [layer.num_batches_tracked.item() for layer in model[1].domains]
-        [0, 1]
-    """
-    layers = [module for module in model.modules() if isinstance(module, _Domain)]
-    if not layers:
-        raise OptionError(
-            "use_domain needs a model with layers like DomainBatchNorm2d, got none: "
-            "put them in first"
-        )
-    before = [layer.domain for layer in layers]
-    try:
-        for layer in layers:
-            layer.domain = domain
-        yield
-    finally:
-        for layer, was in zip(layers, before, strict=True):
-            layer.domain = was
-
-
-class DomainBatchNorm1d(_Domain):
+class DomainBatchNorm1d(DomainLayer):
     r"""Batch normalization of several domains, each with its own statistics.
 
     For sources and targets, clean and adversarial examples, or real and generated ones: a batch
@@ -280,7 +240,7 @@ class DomainBatchNorm1d(_Domain):
     _no_affine = ConditionalBatchNorm1d
 
 
-class DomainBatchNorm2d(_Domain):
+class DomainBatchNorm2d(DomainLayer):
     """Domain-specific batch normalization of images ``(N, C, H, W)``.
 
     Arguments and conventions as in `DomainBatchNorm1d`.
@@ -298,7 +258,7 @@ class DomainBatchNorm2d(_Domain):
     _no_affine = ConditionalBatchNorm2d
 
 
-class DomainBatchNorm3d(_Domain):
+class DomainBatchNorm3d(DomainLayer):
     """Domain-specific batch normalization of volumes or videos ``(N, C, D, H, W)``.
 
     Arguments and conventions as in `DomainBatchNorm1d`.
