@@ -10,6 +10,9 @@ from ._class_conditional import ClassConditionalBatchNorm3d as ClassConditionalB
 from ._conditional import ConditionalBatchNorm1d as ConditionalBatchNorm1d
 from ._conditional import ConditionalBatchNorm2d as ConditionalBatchNorm2d
 from ._conditional import ConditionalBatchNorm3d as ConditionalBatchNorm3d
+from ._decorrelated import DecorrelatedBatchNorm1d as DecorrelatedBatchNorm1d
+from ._decorrelated import DecorrelatedBatchNorm2d as DecorrelatedBatchNorm2d
+from ._decorrelated import DecorrelatedBatchNorm3d as DecorrelatedBatchNorm3d
 from ._domain import DomainBatchNorm1d as DomainBatchNorm1d
 from ._domain import DomainBatchNorm2d as DomainBatchNorm2d
 from ._domain import DomainBatchNorm3d as DomainBatchNorm3d

@@ -149,6 +149,13 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         except KeyError:
             return self.running_mean, self.running_var, self.num_batches_tracked
 
+    def _merge(self, parts: list[Any]) -> Any:
+        """Return the moments of all parts together, and refuse what `nonfinite` refuses."""
+        moments = parts[0].merge(*parts[1:])
+        if self.nonfinite == "raise":
+            functional.check_finite(moments.mean, moments.variance())
+        return moments
+
     def _update(self, moments: Moments) -> None:
         """Move the running statistics as one batch with these moments would."""
         assert self.running_mean is not None  # noqa: S101 -- tracked, or there were no moments
@@ -186,12 +193,17 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         return ", ".join(words)
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
-        if input.ndim not in self._ndims:
-            expected = " or ".join(f"{n}D" for n in self._ndims)
-            raise ShapeError(
-                f"expected {expected} input (got {input.ndim}D input) of shape (N, C, *), "
-                f"got {tuple(input.shape)}: use the layer for 1d, 2d or 3d that fits"
-            )
+        check_ndim(input, self._ndims)
+
+
+def check_ndim(x: Tensor, ndims: tuple[int, ...]) -> None:
+    """Refuse an input with other dimensions than a layer's name says."""
+    if x.ndim not in ndims:
+        expected = " or ".join(f"{n}D" for n in ndims)
+        raise ShapeError(
+            f"expected {expected} input (got {x.ndim}D input) of shape (N, C, *), "
+            f"got {tuple(x.shape)}: use the layer for 1d, 2d or 3d that fits"
+        )
 
 
 def recomputing() -> bool:
