@@ -37,6 +37,7 @@ class DecorrelatedLayer(Modes, FullPrecision):
         device: Any = None,
         dtype: Any = None,
         *,
+        bias: bool = True,
         method: str = "zca",
         groups: int = 1,
         shrinkage: float = 0.0,
@@ -54,8 +55,8 @@ class DecorrelatedLayer(Modes, FullPrecision):
         self.groups = groups
         self.shrinkage = shrinkage
         place = {"device": device, "dtype": dtype}
-        for name in ("weight", "bias"):
-            values = nn.Parameter(torch.empty(num_features, **place)) if affine else None
+        for name, present in (("weight", affine), ("bias", affine and bias)):
+            values = nn.Parameter(torch.empty(num_features, **place)) if present else None
             self.register_parameter(name, values)
         channels = num_features // groups
         for name, shape in (
@@ -158,6 +159,7 @@ class DecorrelatedBatchNorm1d(DecorrelatedLayer):
             them evaluation uses the batch too.
         device: where the parameters and buffers are created.
         dtype: their dtype.
+        bias: with `affine`, whether there is a `bias` beside the `weight`.
         method: ``zca`` or ``cholesky``.
         groups: G, a divisor of C; only channels of the same group, which are neighbours, are
             decorrelated.
