@@ -114,6 +114,10 @@ class _Renorm(Layer):
         r, d = (kept[distance.argmin()] for kept in found)
         return r, d
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of copies and files what the last forwards found."""
+        return {name: value for name, value in vars(self).items() if name != "_recent"}
+
     def extra_repr(self) -> str:
         """Return the plain layer's description, and the bounds."""
         bounds = f"r_max={self.r_max}, d_max={self.d_max}, warmup={self.warmup}"
