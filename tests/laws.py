@@ -6,9 +6,11 @@ give comes from the reference, which knows nothing of PyTorch.
 
 import copy
 import io
+from functools import partial
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from batchnorm import reference
 from batchnorm.errors import BatchNormError
@@ -326,6 +328,20 @@ def micro_batches(layer_type, case):
     _check_running(subject, layer, case, list(by_holder.values()))
 
 
+def recomputed(layer_type, case):
+    """Run again in the backward pass, a forward gives the same gradients and moves nothing."""
+    found = []
+    for again in (False, True):
+        layer, x = build(layer_type, case), case.x().requires_grad_()
+        # The other kind stops running as soon as it has what it needs.
+        run = partial(checkpoint, layer, use_reentrant=True) if again else layer
+        run(x, **case.companions()).square().sum().backward()
+        gradients = {name: parameter.grad for name, parameter in layer.named_parameters()}
+        found.append(snapshot(layer) | {f"d{k}": g for k, g in gradients.items() if g is not None})
+        found[-1]["dx"] = x.grad
+    assert_same(*found)
+
+
 # ------------------------------------------------------------------------------------- state
 
 
@@ -386,7 +402,7 @@ def meta_device(layer_type, case):
 
 COMPUTED = [output, gradients, evaluation, buffers]
 LEFT_ALONE = [layout, input_untouched]
-MODES = [frozen, adapting, micro_batches, empty_batch]
+MODES = [frozen, adapting, micro_batches, recomputed, empty_batch]
 STATE = [copies, sixteen_bits, meta_device, errors_change_nothing]
 
 # What the plain layers' own tests run over all of their cases.

@@ -95,6 +95,14 @@ def test_evaluation_takes_any_batch_as_it_is():
     x = torch.randn(13, 3)
     one_by_one = torch.cat([layer.eval()(row.unsqueeze(0)) for row in x])
     torch.testing.assert_close(layer(x), one_by_one)
+    x = torch.randn(64, 3)
+    assert type(layer(x).grad_fn) is type(BatchNorm1d(3)(x).grad_fn), "nothing is put together"
+
+
+def test_adapting_it_takes_the_batch_whole():
+    layer = GhostBatchNorm1d(3, 4).eval().adapt()
+    x = torch.randn(12, 3)
+    torch.testing.assert_close(layer(x), BatchNorm1d(3)(x))
 
 
 @pytest.mark.parametrize("n", [1, 8, 15])
