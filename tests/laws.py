@@ -333,9 +333,10 @@ def recomputed(layer_type, case):
     found = []
     for again in (False, True):
         layer, x = build(layer_type, case), case.x().requires_grad_()
-        # The other kind stops running as soon as it has what it needs.
-        run = partial(checkpoint, layer, use_reentrant=True) if again else layer
-        run(x, **case.companions()).square().sum().backward()
+        run = partial(layer, **case.companions())
+        if again:  # reentrant, because the other kind stops as soon as it has what it needs
+            run = partial(checkpoint, run, use_reentrant=True)
+        run(x).square().sum().backward()
         gradients = {name: parameter.grad for name, parameter in layer.named_parameters()}
         found.append(snapshot(layer) | {f"d{k}": g for k, g in gradients.items() if g is not None})
         found[-1]["dx"] = x.grad
