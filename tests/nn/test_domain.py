@@ -238,6 +238,14 @@ def test_no_domains_are_refused(number):
         DomainBatchNorm1d(3, number)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_everything_can_be_set_to_its_start(shared):
+    layer, fresh = build(shared), DomainBatchNorm2d(3, 3, shared_affine=shared, dtype=torch.float64)
+    layer(torch.randn(9, 3, 2, 2, dtype=torch.float64), WHERE)
+    layer.reset_parameters()
+    assert same(layer, fresh.state_dict())
+
+
 def test_repr():
     assert repr(DomainBatchNorm1d(3, 2, shared_affine=True)).startswith(
         "DomainBatchNorm1d(\n  3, num_domains=2, shared_affine=True\n  (domains): ModuleList("
