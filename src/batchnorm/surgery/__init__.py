@@ -1,0 +1,8 @@
+"""Surgery: put batch normalization into a model, take it out, fold it away, re-estimate it.
+
+Every operation checks all before the first change, changes the model in place, leaves it as it was
+if anything fails, and returns a `Record`.
+"""
+
+from ._record import Change as Change
+from ._record import Record as Record
