@@ -4,6 +4,7 @@ Every operation checks all before the first change, changes the model in place, 
 if anything fails, and returns a `Record`.
 """
 
+from ._convert import convert as convert
+from ._fold import fold as fold
 from ._record import Change as Change
 from ._record import Record as Record
-from ._convert import convert as convert
