@@ -72,11 +72,11 @@ class Facts:
 
     def _map_objections(self, name: str) -> Iterator[str]:
         layer = self.modules[name]
+        if any(self._holders[id(p)] > 1 for p in layer.parameters(recurse=False)):
+            yield "shares parameters with another module"
         yield from self._objections(name)
         if "weight" not in layer._parameters:  # noqa: SLF001 -- a property is computed
             yield "has a weight that is computed from others"
-        if any(self._holders[id(p)] > 1 for p in layer.parameters(recurse=False)):
-            yield "shares parameters with another module"
         found = len(self._seen[layer].shape)
         if found != result_ndim(layer):
             yield f"has its features elsewhere than in dimension 1 of its {found}D result"

@@ -6,7 +6,6 @@ input of these shapes. (`torch.fx.symbolic_trace` refuses most models of transfo
 wrong branch silently where a forward asks whether something is a tensor.)
 """
 
-import copy
 import io
 import logging
 import operator
@@ -24,6 +23,7 @@ from torch.nn.modules.conv import _ConvNd
 from batchnorm.errors import SurgeryError
 
 from ._arguments import arguments, tensors
+from ._copy import copied
 
 _WRAPPED = "model"
 _TALKATIVE = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
@@ -85,7 +85,8 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
         example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
 
     Raises:
-        SurgeryError: the forward pass depends on values, or cannot be followed otherwise.
+        SurgeryError: the forward pass depends on values, or cannot be followed otherwise; or the
+            model cannot be copied.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
@@ -95,7 +96,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
         >>> graph.only_user(graph.calls_of("0")[0]).module
         '1'
     """
-    wrapper = _Flat(copy.deepcopy(model))
+    wrapper = _Flat(copied(model))
     args, kwargs = arguments(example_inputs)
     try:
         with torch.no_grad(), _quiet():
