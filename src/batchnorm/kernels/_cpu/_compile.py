@@ -1,5 +1,6 @@
 """Compiles a kernel when it is first needed, and keeps it on disk."""
 
+import ctypes
 import functools
 import hashlib
 import logging
@@ -10,7 +11,7 @@ from typing import Any
 
 from numba import cfunc, types
 
-from . import _planes, _rows
+from . import _planes, _rows, _running
 
 _log = logging.getLogger("batchnorm")
 _lock = threading.RLock()
@@ -58,6 +59,15 @@ def kernel(
                 _kept[key] = _compile(function, f"{layout} {direction}")
             address = _addresses[key] = int(_kept[key].address)
     return address
+
+
+@functools.cache
+def running_kernel() -> Any:
+    """Return the kernel that moves the running statistics, which takes begin, end and context."""
+    with _lock:
+        _kept[()] = _compile(_running.update(_version()), "running statistics")
+    size = ctypes.c_int64
+    return ctypes.CFUNCTYPE(size, size, size, ctypes.c_char_p)(_kept[()].address)
 
 
 def _compile(function: Any, name: str) -> Any:
