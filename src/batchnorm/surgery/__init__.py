@@ -7,3 +7,4 @@ if anything fails, and returns a `Record`.
 from ._record import Change as Change
 from ._record import Record as Record
 from ._convert import convert as convert
+from ._revert import revert as revert

@@ -14,6 +14,7 @@ TO_OURS: dict[type[nn.Module], type[_BatchNorm]] = {
     nn.LazyBatchNorm2d: ours.LazyBatchNorm2d,
     nn.LazyBatchNorm3d: ours.LazyBatchNorm3d,
 }
+ACTIVATIONS = ("relu", "leaky_relu", "silu")  # those that our layers have
 TO_TORCH = {mine: torchs for torchs, mine in TO_OURS.items()}
 
 

@@ -1,0 +1,95 @@
+"""An activation module behind one of our layers is done by the layer, in place."""
+
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from ._edit import Edit
+from ._fused import HOOKED, Fused, Fusion, is_plain
+from ._graph import Graph, trace
+from ._kinds import ACTIVATIONS, activation_of, has_hooks
+
+
+def fuse_modules(
+    model: nn.Module, example_inputs: Any, changes: Edit
+) -> dict[nn.Module, Fusion]:
+    """Let each layer of ours do the activation module that alone follows it.
+
+    Args:
+        model: the model, with layers of ours.
+        example_inputs: as for `trace`.
+        changes: undoes it.
+
+    Returns:
+        What became of every layer of ours that had no activation.
+    """
+    modules = dict(model.named_modules())
+    graphs = _graphs(model, example_inputs)
+    plan = {name: _judge(name, modules, graphs) for name, m in modules.items() if is_plain(m)}
+    return {modules[name]: _carry_out(modules[name], found, changes) for name, found in plan.items()}
+
+
+def _carry_out(layer: nn.Module, found: "_Follower | str", changes: Edit) -> Fusion:
+    if isinstance(found, str):
+        return Fusion(False, found)
+    for name, value in (activation_of(found.module) or {}).items():
+        changes.set_attribute(layer, name, value)
+    changes.replace(found.module, Fused(layer, found.module))
+    return Fusion(True, f"{type(found.module).__name__} of {found.name}")
+
+
+class _Follower(NamedTuple):
+    name: str
+    module: nn.Module
+
+
+def _judge(name: str, modules: dict[str, nn.Module], graphs: list[Graph]) -> _Follower | str:
+    """Return the activation module that a layer can do, or why there is none."""
+    if has_hooks(modules[name]):
+        return HOOKED
+    found = {_follower(name, modules, graph) for graph in graphs}
+    if len(found) > 1:
+        return "what follows differs between training and evaluation"
+    return found.pop()
+
+
+def _follower(name: str, modules: dict[str, nn.Module], graph: Graph) -> _Follower | str:
+    calls = graph.calls_of(name)
+    users = [graph.only_user(call) for call in calls]
+    followers = {(user.module, user.op) if user else None for user in users}
+    if not calls:
+        return "it is not called with these inputs"
+    if None in followers:
+        return "its output is used at several places"
+    if len(followers) > 1:
+        return "its calls are followed by different steps"
+    [(follower, op)] = followers
+    return _usable(follower, op, modules, graph, len(calls))
+
+
+def _usable(
+    name: str, op: str, modules: dict[str, nn.Module], graph: Graph, calls: int
+) -> _Follower | str:
+    """Return the module that follows, unless something stands against giving it up."""
+    if not name:
+        hint = ", a call that only an fx.GraphModule can lose" if op in ACTIVATIONS else ""
+        return f"{op} follows{hint}"
+    module = modules[name]
+    kind = type(module).__name__
+    if activation_of(module) is None:
+        return f"{kind} follows"
+    if (places := len(graph.calls_of(name))) > calls:
+        return f"{kind} {name} is called at {places} places"
+    if has_hooks(module):
+        return f"{kind} {name} has hooks"
+    return _Follower(name, module)
+
+
+def _graphs(model: nn.Module, example_inputs: Any) -> list[Graph]:
+    """Follow the model in training and in evaluation."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        return [trace(model.train(mode), example_inputs) for mode in (True, False)]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
