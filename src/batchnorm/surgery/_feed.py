@@ -1,0 +1,46 @@
+"""How a batch of any structure gets into a model."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.nn import DataParallel, Module
+from torch.nn.parallel import DistributedDataParallel
+
+from batchnorm.errors import DataError
+
+Forward = Callable[[Module, Any], object]
+
+
+def feeder(model: Module, forward: Forward | None) -> Callable[[Any], None]:
+    """Return what calls `model` on a batch, without gradient.
+
+    Args:
+        model: what is called. The wrappers of data parallelism are taken off: they work on copies
+            of the layers, or overwrite buffers between processes.
+        forward: calls the model it is given on a batch; `None` passes on a tensor, the first item
+            of a tuple or list, or a mapping as keyword arguments.
+    """
+    if isinstance(model, (DataParallel, DistributedDataParallel)):
+        model = model.module
+    call = _call if forward is None else forward
+
+    def feed(batch: Any) -> None:
+        with torch.no_grad():
+            call(model, batch)
+
+    return feed
+
+
+def _call(model: Module, batch: Any) -> None:
+    if isinstance(batch, (tuple, list)):
+        if not batch:
+            raise DataError(
+                "a batch needs to be a tensor, a mapping, or a sequence that starts with one, got "
+                f"an empty {type(batch).__name__}: say how to call the model with forward="
+            )
+        batch = batch[0]
+    if isinstance(batch, Mapping):
+        model(**batch)
+    else:
+        model(batch)

@@ -1,0 +1,1 @@
+"""Recalibration: population statistics estimated anew from data, with the weights as they are."""

@@ -1,0 +1,146 @@
+"""Passes of data through a borrowed model, and what reaches its batch-norm layers."""
+
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from batchnorm import _axes, functional
+from batchnorm._moments import Moments
+from batchnorm.errors import DataError
+
+from ._borrow import Loan
+from ._seen import Method, Seen
+
+Layers = dict[str, _BatchNorm]
+OnCall = Callable[[str, Moments, int], None]
+Progress = Callable[[int, int | None], object]
+
+
+class Survey:
+    """Passes of the same data through a borrowed model.
+
+    Every pass starts from the same state of torch's random number generators, so that shuffling
+    and augmentation do the same each time.
+
+    Args:
+        loan: of the model.
+        feed: calls the model on a batch.
+        batches: the data.
+        method: what to keep of each batch.
+        progress: told after each batch how many are done, and of how many where that is known.
+
+    Attributes:
+        passes: how many there will be; only `progress` is told.
+        batch: number of the current batch within its pass, from 0.
+    """
+
+    def __init__(
+        self,
+        loan: Loan,
+        feed: Callable[[Any], None],
+        batches: Iterable[Any],
+        method: Method,
+        progress: Progress | None,
+    ) -> None:
+        self.passes = 1
+        self.batch = 0
+        self._done = 0
+        self._loan = loan
+        self._feed = feed
+        self._batches = batches
+        self._method = method
+        self._progress = progress
+
+    def order(self, layers: Layers) -> list[str]:
+        """Return the names of the layers in order of their first call, in one pass at most."""
+        called: dict[str, None] = {}
+
+        def note(name: str, *_: object, **__: object) -> None:
+            called.setdefault(name)
+
+        with self._hooked(layers, note):
+            for _ in self._fed():
+                if len(called) == len(layers):
+                    break
+        return list(called)
+
+    def collect(self, layers: Layers, on_call: OnCall | None = None) -> dict[str, Seen]:
+        """Return what each layer sees in one pass, on the CPU.
+
+        Args:
+            layers: by name.
+            on_call: told name, moments and rows of each call, before the layer computes.
+
+        Raises:
+            DataError: the input of a layer has a mean or variance that is not finite.
+        """
+        calls: dict[str, list[tuple[Moments, int]]] = {name: [] for name in layers}
+        seen = dict.fromkeys(layers, Seen())
+
+        def read(name: str, input: Tensor, *_: object, **__: object) -> None:  # noqa: A002 -- torch's name
+            if _axes.count(input.shape) == 0:
+                return
+            moments = _moments(input)
+            self._check(name, moments)
+            calls[name].append((moments, input.shape[0]))
+            if on_call is not None:
+                on_call(name, moments, input.shape[0])
+
+        with self._hooked(layers, read):
+            for _ in self._fed():
+                for name, made in calls.items():
+                    if made:
+                        seen[name] = seen[name].merge(self._seen(made))
+                        made.clear()
+                self._tell()
+        return {name: everything.to("cpu") for name, everything in seen.items()}
+
+    def _fed(self) -> Iterator[None]:
+        """Feed batch after batch."""
+        self._loan.rewind()
+        for self.batch, batch in enumerate(self._batches):
+            self._feed(batch)
+            yield
+
+    @contextmanager
+    def _hooked(self, layers: Layers, function: Callable[..., None]) -> Iterator[None]:
+        hooks = [self._loan.hook(layer, partial(function, name)) for name, layer in layers.items()]
+        yield
+        for hook in hooks:  # after an exception the loan takes them off
+            hook.remove()
+
+    def _seen(self, calls: list[tuple[Moments, int]]) -> Seen:
+        """Return what a batch showed a layer, which it may have called several times."""
+        first, *rest = (moments for moments, _ in calls)
+        return Seen(1, sum(rows for _, rows in calls), self._method.keep(first.merge(*rest)))
+
+    def _check(self, name: str, moments: Moments) -> None:
+        if not torch.isfinite(moments.mean + moments.m2).all():
+            bad = (~torch.isfinite(moments.mean + moments.m2)).nonzero().flatten().tolist()
+            raise DataError(
+                f"the input of every layer needs finite statistics, but batch {self.batch} (from "
+                f"0) gives layer {name!r} others in channels {bad[:8]}: leave the batch out, or "
+                "look for the cause in it; nothing was changed"
+            )
+
+    def _tell(self) -> None:
+        self._done += 1
+        if self._progress is not None:
+            known = isinstance(self._batches, Sized)
+            total = self.passes * len(self._batches) if known else None  # type: ignore[arg-type] # the line above
+            self._progress(self._done, total)
+
+
+@torch.no_grad()
+def _moments(x: Tensor) -> Moments:
+    """Return the exact moments of an input."""
+    if _axes.count(x.shape) == 1:
+        return Moments.of(x)
+    # The kernels find them some ten times faster than `Moments.of`, whose copy is float64.
+    _, moments = functional.normalize(x.detach())
+    return moments
