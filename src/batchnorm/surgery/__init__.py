@@ -8,3 +8,5 @@ from ._record import Change as Change
 from ._record import Record as Record
 from ._convert import convert as convert
 from ._revert import revert as revert
+from ._freeze import freeze as freeze
+from ._freeze import unfreeze as unfreeze

@@ -95,9 +95,11 @@ def _fuse(
     with graph.inserting_before(done[-1]):
         merged = graph.call_module(node.target, (*node.args, *([residual] if residual else [])))
     done[-1].replace_all_uses_with(merged)
+    shapes[merged.name] = shapes[node.name]
     for step in (*reversed(done), node):
         graph.erase_node(step)
-    return Fusion(True, " and ".join(step.name for step in done))
+    words = ["the addition"] * bool(addition) + [str(word) for word in (options.get("activation"),) if word]
+    return Fusion(True, " and ".join(words))
 
 
 def _addition(node: fx.Node, shapes: dict[str, Any]) -> tuple[fx.Node, fx.Node] | tuple[None, None]:
