@@ -31,6 +31,8 @@ def accumulate_statistics(model: nn.Module) -> Iterator[None]:
         the statistics of the whole batch would need all of it at once.
 
     Example:
+        >>> import torch
+        >>> from batchnorm.nn import BatchNorm1d
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), BatchNorm1d(3))
         >>> batch = torch.randn(32, 4)
         >>> with accumulate_statistics(model):
