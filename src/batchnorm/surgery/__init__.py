@@ -10,3 +10,4 @@ from ._convert import convert as convert
 from ._revert import revert as revert
 from ._freeze import freeze as freeze
 from ._freeze import unfreeze as unfreeze
+from ._insert import insert as insert

@@ -39,11 +39,20 @@ class Behaviour:
         A gradient is measured against all of them: that of a bias before a batch normalization is
         zero but for rounding.
         """
-        outputs = (_relative(*pair) for pair in _pairs(self.outputs, expected.outputs))
         buffers = (_relative(*pair) for pair in _pairs(self.buffers, expected.buffers))
         whole = _norm(expected.gradients)
         gradients = (_norm([a - b]) / whole for a, b in _pairs(self.gradients, expected.gradients))
-        return max((*outputs, *buffers, *(gradients if whole else ())), default=0.0)
+        return max((self.output_error(expected), *buffers, *(gradients if whole else ())))
+
+    def output_error(self, expected: "Behaviour") -> float:
+        """Return the largest relative error of the outputs, in the 2-norm."""
+        pairs = _pairs(self.outputs, expected.outputs)
+        return max((_relative(*pair) for pair in pairs), default=0.0)
+
+    @property
+    def tolerance(self) -> float:
+        """The largest relative error that rounding explains."""
+        return max((_TOLERANCE.get(y.dtype, _REDUCED) for y in self.outputs), default=0.0)
 
 
 def behaviour(model: nn.Module, example_inputs: Any, *, training: bool) -> Behaviour:
@@ -52,56 +61,55 @@ def behaviour(model: nn.Module, example_inputs: Any, *, training: bool) -> Behav
     Args:
         model: any module; not touched.
         example_inputs: as for `trace`.
-        training: the mode of all modules.
+        training: in which mode.
 
     Example:
         >>> model = nn.Linear(1, 1)
         >>> len(behaviour(model, torch.ones(1, 1), training=True).gradients)
         2
     """
-    twin = copy.deepcopy(model).train(training)
-    args, kwargs = tree_map_only(Tensor, _own, arguments(example_inputs))
+    twin = twin_of(model, training=training)
     parameters = [p for p in twin.parameters() if p.requires_grad]
-    with torch.random.fork_rng(), torch.enable_grad():
-        torch.manual_seed(0)
-        outputs = tuple(t for t in tensors(twin(*args, **kwargs)) if t.is_floating_point())
+    with torch.enable_grad():
+        outputs = tuple(y for y in run(twin, example_inputs) if y.is_floating_point())
         loss = sum((_weights(y) * y.double()).sum() for y in outputs if y.requires_grad)
-    gradients: Iterable[Tensor | None] = ()
-    if isinstance(loss, Tensor) and parameters:
-        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        gradients: Iterable[Tensor | None] = ()
+        if isinstance(loss, Tensor) and parameters:
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
     return Behaviour(
         tuple(y.detach() for y in outputs),
         tuple(g for g in gradients if g is not None),
-        tuple(b for b in twin.buffers() if b.is_floating_point()),
+        tuple(b.detach() for b in twin.buffers() if b.is_floating_point()),
     )
 
 
-def check_same(model: nn.Module, example_inputs: Any, expected: dict[bool, Behaviour]) -> float:
-    """Compare with what the model did before.
+def twin_of(model: nn.Module, *, training: bool) -> nn.Module:
+    """Return a copy in a mode; where the model is in it, parts that are not stay as they are."""
+    twin = copy.deepcopy(model)
+    return twin if twin.training == training else twin.train(training)
 
-    Args:
-        model: the changed model.
-        example_inputs: those of before.
-        expected: what it did in training (`True`) and evaluation (`False`).
 
-    Returns:
-        The largest relative error.
+def run(twin: nn.Module, example_inputs: Any) -> tuple[Tensor, ...]:
+    """Call a model, each time with the same random numbers, and return its tensors."""
+    args, kwargs = tree_map_only(Tensor, _own, arguments(example_inputs))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return tuple(tensors(twin(*args, **kwargs)))
+
+
+def check_error(error: float, allowed: float, *, training: bool) -> float:
+    """Return the error.
 
     Raises:
-        SurgeryError: it is larger than rounding explains.
+        SurgeryError: it is larger than allowed.
     """
-    largest = 0.0
-    for training, before in expected.items():
-        error = behaviour(model, example_inputs, training=training).error(before)
-        allowed = _allowed(before.outputs)
-        if not error <= allowed:  # so that NaN is refused too
-            mode = "training" if training else "evaluation"
-            raise SurgeryError(
-                f"the changed model needs to give what it gave before, within {allowed:g}, "
-                f"got a relative error of {error:.2g} in {mode}: it is as it was before"
-            )
-        largest = max(largest, error)
-    return largest
+    if not error <= allowed:  # so that NaN is refused too
+        raise SurgeryError(
+            f"the changed model needs to give what it gave before, within {allowed:g}, got a "
+            f"relative error of {error:.2g} in {'training' if training else 'evaluation'}: "
+            "it is as it was before"
+        )
+    return error
 
 
 def _own(x: Tensor) -> Tensor:
@@ -125,7 +133,3 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 
 def _norm(values: Iterable[Tensor]) -> float:
     return sum(float(v.double().square().sum()) for v in values) ** 0.5
-
-
-def _allowed(outputs: tuple[Tensor, ...]) -> float:
-    return max((_TOLERANCE.get(y.dtype, _REDUCED) for y in outputs), default=0.0)

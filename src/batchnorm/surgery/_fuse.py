@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import fx, nn
 
-from ._behaviour import behaviour, check_same
+from ._behaviour import Behaviour, behaviour, check_error
 from ._edit import Edit
 from ._fuse_modules import fuse_modules
 from ._fused import Fusion
@@ -29,4 +29,9 @@ def fuse_layers(
     found = fuse(model, example_inputs, changes)
     if not any(fusion.done for fusion in found.values()):
         return found, None
-    return found, check_same(model, example_inputs, before)
+    return found, max(_error(model, example_inputs, mode, before[mode]) for mode in before)
+
+
+def _error(model: nn.Module, example_inputs: Any, training: bool, before: Behaviour) -> float:
+    now = behaviour(model, example_inputs, training=training)
+    return check_error(now.error(before), before.tolerance, training=training)

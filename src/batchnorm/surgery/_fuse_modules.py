@@ -6,7 +6,7 @@ from torch import nn
 
 from ._edit import Edit
 from ._fused import HOOKED, Fused, Fusion, is_plain
-from ._graph import Graph, trace
+from ._graph import Graph, trace_both
 from ._kinds import ACTIVATIONS, activation_of, has_hooks
 
 
@@ -24,7 +24,7 @@ def fuse_modules(
         What became of every layer of ours that had no activation.
     """
     modules = dict(model.named_modules())
-    graphs = _graphs(model, example_inputs)
+    graphs = trace_both(model, example_inputs)
     plan = {name: _judge(name, modules, graphs) for name, m in modules.items() if is_plain(m)}
     return {modules[name]: _carry_out(modules[name], found, changes) for name, found in plan.items()}
 
@@ -84,12 +84,3 @@ def _usable(
         return f"{kind} {name} has hooks"
     return _Follower(name, module)
 
-
-def _graphs(model: nn.Module, example_inputs: Any) -> list[Graph]:
-    """Follow the model in training and in evaluation."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        return [trace(model.train(mode), example_inputs) for mode in (True, False)]
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
