@@ -9,7 +9,6 @@ from inspect import get_annotations
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from ._edit import Edit
@@ -18,7 +17,7 @@ from ._kinds import TO_TORCH
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
-def become(module: nn.Module, kind: type[_BatchNorm], changes: Edit) -> None:
+def become(module: nn.Module, kind: type[nn.Module], changes: Edit) -> None:
     """Make `module` a `kind`, ours or torch's; add or take away what only ours hold.
 
     Args:

@@ -1,6 +1,7 @@
 """What a model does, as numbers: outputs, gradients and running statistics in both modes."""
 
 import copy
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -39,10 +40,12 @@ class Behaviour:
         A gradient is measured against all of them: that of a bias before a batch normalization is
         zero but for rounding.
         """
-        buffers = (_relative(*pair) for pair in _pairs(self.buffers, expected.buffers))
-        whole = _norm(expected.gradients)
-        gradients = (_norm([a - b]) / whole for a, b in _pairs(self.gradients, expected.gradients))
-        return max((self.output_error(expected), *buffers, *(gradients if whole else ())))
+        errors = [self.output_error(expected)]
+        errors += (_relative(*pair) for pair in _pairs(self.buffers, expected.buffers))
+        if whole := _norm(expected.gradients):
+            pairs = _pairs(self.gradients, expected.gradients)
+            errors += (_norm([a - b]) / whole for a, b in pairs)
+        return max(errors)
 
     def output_error(self, expected: "Behaviour") -> float:
         """Return the largest relative error of the outputs, in the 2-norm."""
@@ -132,4 +135,4 @@ def _relative(found: Tensor, expected: Tensor) -> float:
 
 
 def _norm(values: Iterable[Tensor]) -> float:
-    return sum(float(v.double().square().sum()) for v in values) ** 0.5
+    return math.hypot(*(float(v.double().norm()) for v in values))

@@ -9,13 +9,14 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from batchnorm.errors import OptionError, SurgeryError
+from batchnorm.nn._layer import Layer
 
 from ._adopt import become, held
 from ._edit import Edit, edit
 from ._foreign import foreign, looks_foreign
 from ._fuse import fuse_layers
 from ._fused import Fusion
-from ._kinds import TO_OURS, TO_TORCH, names_of, normalizes_batches
+from ._kinds import TO_OURS, names_of, normalizes_batches
 from ._record import LEFT_ALONE, Change, Record
 
 
@@ -102,23 +103,29 @@ class _Verdict(NamedTuple):
 
 def _judge(module: nn.Module) -> _Verdict | None:
     """Return the verdict about a layer, or nothing for one of ours."""
-    if isinstance(module, tuple(TO_TORCH)):
+    if isinstance(module, Layer):
         return None
     if "forward" in vars(module):
         return _Verdict(reason="its forward was replaced on the instance", refused=True)
-    if kind := TO_OURS.get(type(module)):
-        if clash := held(kind) & vars(module).keys():
-            reason = f"it has an attribute of its own that our layer uses: {', '.join(clash)}"
-            return _Verdict(reason=reason, refused=True)
-        return _Verdict(partial(become, kind=kind))
+    kind = TO_OURS.get(type(module))
+    if kind is None:
+        return _judge_other(module)
+    if clash := held(kind) & vars(module).keys():
+        reason = f"it has attributes of its own that our layer uses: {', '.join(sorted(clash))}"
+        return _Verdict(reason=reason, refused=True)
+    return _Verdict(partial(_become, kind))
+
+
+def _judge_other(module: nn.Module) -> _Verdict:
+    """Return the verdict about a layer that is not exactly one of torch's."""
     if type(module) is nn.SyncBatchNorm:
         return _Verdict(reason="there is no synchronized layer of ours to take its place")
     if parametrize.is_parametrized(module):
         return _Verdict(reason="it has parametrizations, which are a class of their own")
-    if looks_foreign(module):
-        known = foreign(module)
-        return _Verdict(reason=known) if isinstance(known, str) else _Verdict(known.take_over)
-    return _Verdict(reason=f"{_qualified(module)} may have a forward of its own", refused=True)
+    if not looks_foreign(module):
+        return _Verdict(reason=f"{_qualified(module)} may have a forward of its own", refused=True)
+    known = foreign(module)
+    return _Verdict(reason=known) if isinstance(known, str) else _Verdict(known.take_over)
 
 
 def _refuse_unknown(found: dict[str, str]) -> None:
@@ -134,7 +141,7 @@ def _take_over(name: str, module: nn.Module, verdict: _Verdict, changes: Edit) -
     if verdict.take_over is None:
         return Change(name, LEFT_ALONE, verdict.reason)
     before = _qualified(module)
-    verdict.take_over(module, changes=changes)
+    verdict.take_over(module, changes)
     return Change(name, "converted", f"from {before}")
 
 
@@ -144,6 +151,10 @@ def _with(row: Change | None, name: str, fusion: Fusion) -> Change:
         return Change(name, "fused" if fusion.done else LEFT_ALONE, fusion.words)
     words = f"with {fusion.words}" if fusion.done else f"nothing fused: {fusion.words}"
     return replace(row, detail=f"{row.detail}, {words}")
+
+
+def _become(kind: type[nn.Module], module: nn.Module, changes: Edit) -> None:
+    become(module, kind, changes)
 
 
 def _qualified(module: nn.Module) -> str:

@@ -4,9 +4,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._moments import Moments
+from batchnorm.nn._layer import Layer
 
 from ._behaviour import run, twin_of
 from ._sites import Site
@@ -28,7 +28,7 @@ def measure(model: nn.Module, example_inputs: Any, sites: dict[str, Site]) -> di
 
 
 @torch.no_grad()
-def start_from(moments: Moments, layer: _BatchNorm, bias: Tensor | None) -> None:
+def start_from(moments: Moments, layer: Layer, bias: Tensor | None) -> None:
     r"""Have a layer undo its own normalization, on this batch and in evaluation.
 
     .. math::
@@ -42,8 +42,12 @@ def start_from(moments: Moments, layer: _BatchNorm, bias: Tensor | None) -> None
         bias: what was removed from those values, shape ``(C,)``.
     """
     var = moments.variance()
-    layer.weight.copy_((var + layer.eps).sqrt())
-    layer.bias.copy_(moments.mean)
-    layer.running_mean.copy_(moments.mean if bias is None else moments.mean - bias.double())
-    layer.running_var.copy_(var)
-    layer.num_batches_tracked.fill_(1)
+    start = {
+        "weight": (var + layer.eps).sqrt(),
+        "bias": moments.mean,
+        "running_mean": moments.mean if bias is None else moments.mean - bias.double(),
+        "running_var": var,
+        "num_batches_tracked": torch.tensor(1),
+    }
+    for name, value in start.items():
+        getattr(layer, name).copy_(value)

@@ -1,14 +1,15 @@
 """All layers of a model frozen or unfrozen together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from torch import nn
 
 from batchnorm.errors import OptionError, SurgeryError
+from batchnorm.nn._layer import Layer
 
 from ._adopt import remember
 from ._edit import edit
-from ._kinds import TO_TORCH, names_of, normalizes_batches
+from ._kinds import names_of, normalizes_batches
 from ._record import LEFT_ALONE, Change, Record
 
 
@@ -45,8 +46,7 @@ def freeze(model: nn.Module, *, affine: bool = False, names: Iterable[str] | Non
         >>> model[1].num_batches_tracked.item()
         0
     """
-    layers = _layers(model, names)
-    _refuse({name: _obstacle(layer) for name, layer in layers.items()})
+    layers = _layers(model, names, _obstacle)
     rows = []
     with edit(model) as changes:
         for name, layer in layers.items():
@@ -82,8 +82,7 @@ def unfreeze(model: nn.Module, *, names: Iterable[str] | None = None) -> Record:
         module  what
         0       unfrozen
     """
-    layers = _layers(model, names)
-    _refuse({name: _not_ours(layer) for name, layer in layers.items()})
+    layers = _layers(model, names, _foreign)
     rows = []
     for name, layer in layers.items():
         if layer.frozen:
@@ -94,20 +93,33 @@ def unfreeze(model: nn.Module, *, names: Iterable[str] | None = None) -> Record:
     return Record("unfreeze", tuple(rows))
 
 
-def _layers(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module]:
-    """Return the batch normalization layers that are meant, ours or not."""
-    found = {
-        module: name for module, name in names_of(model).items() if normalizes_batches(module)
-    }
+def _layers(
+    model: nn.Module, names: Iterable[str] | None, obstacle: Callable[[nn.Module], str]
+) -> dict[str, Layer]:
+    """Return the layers that are meant, all of them ours and without obstacle."""
+    meant = _meant(model, names)
+    reasons = {name: obstacle(layer) for name, layer in meant.items()}
+    if found := {name: reason for name, reason in reasons.items() if reason}:
+        listing = "; ".join(f"{name or 'the model'}: {why}" for name, why in found.items())
+        raise SurgeryError(
+            f"layers of batchnorm.nn with running statistics are needed, got others ({listing}): "
+            "change them, or leave them out with names="
+        )
+    return {name: layer for name, layer in meant.items() if isinstance(layer, Layer)}
+
+
+def _meant(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module]:
+    """Return the batch normalization layers of these names, ours or not."""
+    found = {m: name for m, name in names_of(model).items() if normalizes_batches(m)}
     if names is not None:
-        named = dict(model.named_modules(remove_duplicate=False))
-        meant = {named.get(name): name for name in names}
-        if strange := [name for module, name in meant.items() if module not in found]:
+        modules = dict(model.named_modules(remove_duplicate=False))
+        wanted = {name: modules.get(name) for name in names}
+        if strange := [name for name, module in wanted.items() if module not in found]:
             raise OptionError(
                 f"names must be those of batch normalization layers, got {', '.join(strange)}: "
                 "take them from model.named_modules()"
             )
-        found = {module: name for module, name in found.items() if module in meant}
+        found = {m: name for m, name in found.items() if m in wanted.values()}
     if not found:
         raise SurgeryError(
             "a model with batch normalization is needed, got one without: "
@@ -116,24 +128,14 @@ def _layers(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Modul
     return {name: module for module, name in found.items()}
 
 
-def _not_ours(layer: nn.Module) -> str:
-    return "" if isinstance(layer, tuple(TO_TORCH)) else "not ours, convert the model first"
+def _foreign(layer: nn.Module) -> str:
+    return "" if isinstance(layer, Layer) else "not ours, convert the model first"
 
 
 def _obstacle(layer: nn.Module) -> str:
     """Return what stands against freezing a layer, or nothing."""
-    if reason := _not_ours(layer):
-        return reason
+    if not isinstance(layer, Layer):
+        return _foreign(layer)
     if not layer.track_running_stats or layer.running_mean is None:
         return "it has no running statistics"
     return "it is adapting, call its adapt(False) first" if layer.adapting else ""
-
-
-def _refuse(reasons: dict[str, str]) -> None:
-    found = {name: reason for name, reason in reasons.items() if reason}
-    if found:
-        listing = "; ".join(f"{name or 'the model'}: {why}" for name, why in found.items())
-        raise SurgeryError(
-            f"layers of batchnorm.nn that can be frozen are needed, got others ({listing}): "
-            "change them, or leave them out with names="
-        )

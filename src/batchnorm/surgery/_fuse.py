@@ -25,8 +25,10 @@ def fuse_layers(
         What became of every layer of ours that had no activation, and the largest relative error.
     """
     before = {mode: behaviour(model, example_inputs, training=mode) for mode in (True, False)}
-    fuse = fuse_graph if isinstance(model, fx.GraphModule) else fuse_modules
-    found = fuse(model, example_inputs, changes)
+    if isinstance(model, fx.GraphModule):
+        found = fuse_graph(model, example_inputs, changes)
+    else:
+        found = fuse_modules(model, example_inputs, changes)
     if not any(fusion.done for fusion in found.values()):
         return found, None
     return found, max(_error(model, example_inputs, mode, before[mode]) for mode in before)

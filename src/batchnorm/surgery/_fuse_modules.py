@@ -4,15 +4,15 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
+from batchnorm.nn._layer import Layer
+
 from ._edit import Edit
 from ._fused import HOOKED, Fused, Fusion, is_plain
-from ._graph import Graph, trace_both
+from ._graph import Call, Graph, trace_both
 from ._kinds import ACTIVATIONS, activation_of, has_hooks
 
 
-def fuse_modules(
-    model: nn.Module, example_inputs: Any, changes: Edit
-) -> dict[nn.Module, Fusion]:
+def fuse_modules(model: nn.Module, example_inputs: Any, changes: Edit) -> dict[nn.Module, Fusion]:
     """Let each layer of ours do the activation module that alone follows it.
 
     Args:
@@ -25,11 +25,12 @@ def fuse_modules(
     """
     modules = dict(model.named_modules())
     graphs = trace_both(model, example_inputs)
-    plan = {name: _judge(name, modules, graphs) for name, m in modules.items() if is_plain(m)}
-    return {modules[name]: _carry_out(modules[name], found, changes) for name, found in plan.items()}
+    layers = {name: module for name, module in modules.items() if is_plain(module)}
+    plan = {layer: _judge(name, modules, graphs) for name, layer in layers.items()}
+    return {layer: _carry_out(layer, found, changes) for layer, found in plan.items()}
 
 
-def _carry_out(layer: nn.Module, found: "_Follower | str", changes: Edit) -> Fusion:
+def _carry_out(layer: Layer, found: "_Follower | str", changes: Edit) -> Fusion:
     if isinstance(found, str):
         return Fusion(False, found)
     for name, value in (activation_of(found.module) or {}).items():
@@ -59,21 +60,19 @@ def _follower(name: str, modules: dict[str, nn.Module], graph: Graph) -> _Follow
     followers = {(user.module, user.op) if user else None for user in users}
     if not calls:
         return "it is not called with these inputs"
-    if None in followers:
+    if users[0] is None or None in followers:
         return "its output is used at several places"
     if len(followers) > 1:
         return "its calls are followed by different steps"
-    [(follower, op)] = followers
-    return _usable(follower, op, modules, graph, len(calls))
+    return _usable(users[0], modules, graph, len(calls))
 
 
-def _usable(
-    name: str, op: str, modules: dict[str, nn.Module], graph: Graph, calls: int
-) -> _Follower | str:
+def _usable(user: Call, modules: dict[str, nn.Module], graph: Graph, calls: int) -> _Follower | str:
     """Return the module that follows, unless something stands against giving it up."""
+    name = user.module
     if not name:
-        hint = ", a call that only an fx.GraphModule can lose" if op in ACTIVATIONS else ""
-        return f"{op} follows{hint}"
+        hint = ", a call that only a GraphModule can lose" if user.op in ACTIVATIONS else ""
+        return f"{user.op} follows{hint}"
     module = modules[name]
     kind = type(module).__name__
     if activation_of(module) is None:
@@ -83,4 +82,3 @@ def _usable(
     if has_hooks(module):
         return f"{kind} {name} has hooks"
     return _Follower(name, module)
-

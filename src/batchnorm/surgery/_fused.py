@@ -1,8 +1,10 @@
 """What a fusion leaves in a model, and what it says of a layer."""
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 from torch import nn
+
+from batchnorm.nn._layer import Layer
 
 from ._kinds import TO_TORCH, activation_module, activation_of
 
@@ -17,7 +19,7 @@ class Fused(nn.Identity):
         activation: the activation that was here, in a tuple likewise.
     """
 
-    def __init__(self, layer: nn.Module, activation: nn.Module) -> None:
+    def __init__(self, layer: Layer, activation: nn.Module) -> None:
         super().__init__()
         self.layer = (layer,)
         self.activation = (activation,)
@@ -45,6 +47,6 @@ class Fusion(NamedTuple):
     words: str
 
 
-def is_plain(module: nn.Module) -> bool:
+def is_plain(module: nn.Module) -> TypeGuard[Layer]:
     """Say whether a module is a layer of ours that only normalizes."""
-    return type(module) in TO_TORCH and module.activation is None
+    return isinstance(module, Layer) and type(module) in TO_TORCH and module.activation is None

@@ -6,11 +6,10 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parametrize
 
 from batchnorm import nn as ours
 from batchnorm.errors import OptionError, SurgeryError
+from batchnorm.nn._layer import Layer
 
 from ._behaviour import Behaviour, behaviour, check_error
 from ._data_start import measure, start_from
@@ -91,7 +90,7 @@ def insert(
         rows = {name: Change(name, LEFT_ALONE, why) for name, why in plan.reasons.items()}
         for name, site in plan.sites.items():
             linear = model.get_submodule(name)
-            layer = _layer(linear.weight, site, eps, momentum)
+            layer = _layer(linear, site, eps, momentum)
             bias = _remove_bias(linear, changes) if site.module == name else None
             if start == "data":
                 start_from(found[name], layer, bias)
@@ -111,7 +110,8 @@ def _check_options(where: str, start: str) -> None:
         raise OptionError(f"start must be 'standard' or 'data', got {start!r}: take one of them")
 
 
-def _layer(weight: Tensor, site: Site, eps: float, momentum: float | None) -> _BatchNorm:
+def _layer(linear: nn.Module, site: Site, eps: float, momentum: float | None) -> Layer:
+    weight = next(linear.parameters())
     dtype = torch.float32 if weight.dtype in _REDUCED_PRECISION else weight.dtype
     kind = _KINDS[site.ndim]
     return kind(site.channels, eps=eps, momentum=momentum, device=weight.device, dtype=dtype)
@@ -119,10 +119,9 @@ def _layer(weight: Tensor, site: Site, eps: float, momentum: float | None) -> _B
 
 def _remove_bias(linear: nn.Module, changes: Edit) -> Tensor | None:
     """Take a linear map's bias away and return it, unless something else makes it."""
-    bias = linear.bias
-    if bias is None or parametrize.is_parametrized(linear, "bias"):
-        return None
-    changes.set_parameter(linear, "bias", None)
+    bias = linear._parameters.get("bias")  # noqa: SLF001 -- not that of a parametrization
+    if bias is not None:
+        changes.set_parameter(linear, "bias", None)
     return bias
 
 

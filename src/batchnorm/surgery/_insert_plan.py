@@ -70,13 +70,13 @@ def plan_of(
 def _named(model: nn.Module, maps: dict[nn.Module, str], names: Iterable[str]) -> set[str]:
     """Return the first names of the linear maps that are meant."""
     modules = dict(model.named_modules(remove_duplicate=False))
-    meant = {name: maps.get(modules.get(name)) for name in names}
-    if strange := [name for name, first in meant.items() if first is None]:
+    meant = {name: modules.get(name) for name in names}
+    if strange := [name for name, module in meant.items() if module not in maps]:
         raise OptionError(
             f"names must be those of linear maps, got {', '.join(strange)}: "
             "take them from model.named_modules()"
         )
-    return set(meant.values())
+    return {first for module, first in maps.items() if module in meant.values()}
 
 
 def _agreed(found: list[tuple[Site | None, Reason | None]]) -> tuple[Site | None, str]:

@@ -6,6 +6,7 @@ import torch
 from torch import fx, nn
 
 from batchnorm.errors import SurgeryError
+from batchnorm.nn._layer import Layer
 
 from ._adopt import become
 from ._edit import Edit, edit
@@ -51,7 +52,7 @@ def revert(model: nn.Module) -> Record:
         module  what      detail
         1       reverted  to torch.nn.BatchNorm1d
     """
-    layers = [module for module in model.modules() if isinstance(module, tuple(TO_TORCH))]
+    layers = [module for module in model.modules() if isinstance(module, Layer)]
     places = {m.layer[0]: m for m in model.modules() if isinstance(m, Fused)}
     names = names_of(model)
     traced = isinstance(model, fx.GraphModule)
@@ -64,7 +65,7 @@ def revert(model: nn.Module) -> Record:
     return Record("revert", rows)
 
 
-def _obstacle(layer: nn.Module, place: Fused | None, *, traced: bool) -> str:
+def _obstacle(layer: Layer, place: Fused | None, *, traced: bool) -> str:
     """Return what stands against a layer becoming torch's, or nothing."""
     if type(layer) not in TO_TORCH:
         return f"{type(layer).__name__} is a class of its own"
@@ -90,20 +91,20 @@ def _refuse(reasons: dict[str, str]) -> None:
         )
 
 
-def _give_back(name: str, layer: nn.Module, place: Fused | None, changes: Edit) -> Change:
+def _give_back(name: str, layer: Layer, place: Fused | None, changes: Edit) -> Change:
     detail = f"to torch.nn.{TO_TORCH[type(layer)].__name__}"
     if layer.activation is not None:
         detail += f", with {layer.activation} behind it"
     if place is not None:
         changes.replace(place, place.give_back())
-    become(layer, TO_TORCH[type(layer)], changes)
     _match_statistics(layer, changes)
+    become(layer, TO_TORCH[type(layer)], changes)
     return Change(name, "reverted", detail)
 
 
-def _match_statistics(layer: nn.Module, changes: Edit) -> None:
+def _match_statistics(layer: Layer, changes: Edit) -> None:
     """Give the running statistics of a layer of 16 bits the same, as torch demands."""
-    for name in ("running_mean", "running_var"):
-        if layer.weight is not None and layer.weight.dtype in (torch.float16, torch.bfloat16):
-            buffer = getattr(layer, name)
-            changes.set_buffer(layer, name, None if buffer is None else buffer.to(layer.weight.dtype))
+    if layer.weight is not None and layer.weight.dtype in (torch.float16, torch.bfloat16):
+        for name in ("running_mean", "running_var"):
+            if getattr(layer, name) is not None:
+                changes.set_buffer(layer, name, layer.get_buffer(name).to(layer.weight.dtype))

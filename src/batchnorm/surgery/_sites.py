@@ -13,13 +13,13 @@ from ._linear import is_linear_map, result_ndim
 _NONLINEAR = frozenset(
     "relu leaky_relu prelu rrelu elu selu celu gelu silu mish glu softplus sigmoid log_sigmoid tanh"
     " hardtanh hardsigmoid hardswish hardshrink softshrink threshold clamp clamp_min maximum"
-    " minimum abs erf exp sin cos".split()
+    " minimum abs erf exp sin cos".split()  # noqa: SIM905 -- a list of words
 )
 # Maps that are no module here: they too begin something that the batch's statistics do not cross.
 _MAPS = frozenset(
     "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution"
     " matmul mm bmm addmm baddbmm einsum bilinear embedding lstm gru rnn_tanh rnn_relu"
-    " scaled_dot_product_attention".split()
+    " scaled_dot_product_attention".split()  # noqa: SIM905 -- as above
 )
 _NO_NONLINEARITY = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 
