@@ -5,6 +5,7 @@ if anything fails, and returns a `Record`.
 """
 
 from ._convert import convert as convert
+from ._fold import fold as fold
 from ._freeze import freeze as freeze
 from ._freeze import unfreeze as unfreeze
 from ._insert import insert as insert

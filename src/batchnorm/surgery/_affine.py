@@ -1,7 +1,7 @@
 """What normalization with population statistics does: ``scale * x + shift`` in every channel."""
 
 import copy
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +9,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import _axes
 from batchnorm import nn as ours
-
-from ._kinds import TO_TORCH
 
 _TORCHS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
 _OURS = ours.BatchNorm1d.forward
@@ -37,7 +35,7 @@ def affine_of(norm: nn.Module, shape: tuple[int, ...]) -> Affine | None:
     normalizing is left out.
 
     Args:
-        norm: a layer with running statistics.
+        norm: a layer that `normalizes_batches`.
         shape: of an input that it takes, ``(N, C, *)``.
 
     Example:
@@ -49,28 +47,29 @@ def affine_of(norm: nn.Module, shape: tuple[int, ...]) -> Affine | None:
         >>> affine_of(layer.train(), (8, 1))
     """
     forward = vars(norm).get("forward", type(norm).forward)
-    if not norm.training and forward in (*_TORCHS, _OURS):
-        return _read(norm)
+    if isinstance(norm, _BatchNorm) and not norm.training and forward in (*_TORCHS, _OURS):
+        mean, var = norm.running_mean, norm.running_var
+        return None if mean is None or var is None else _read(mean, var, norm)
     return None if forward in _TORCHS else _measured(norm, shape)
 
 
 @torch.no_grad()
-def _read(norm: nn.Module) -> Affine:
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
+def _read(mean: Tensor, var: Tensor, norm: _BatchNorm) -> Affine:
+    scale = (var.double() + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = norm.weight.double() * scale
-    shift = -norm.running_mean.double() * scale
+    shift = -mean.double() * scale
     return Affine(scale, shift if norm.bias is None else norm.bias.double() + shift)
 
 
 @torch.no_grad()
 def _measured(norm: nn.Module, shape: tuple[int, ...]) -> Affine | None:
-    twin = copy.deepcopy(norm).double()
-    if isinstance(twin, tuple(TO_TORCH)):
+    twin: Any = copy.deepcopy(norm).double()
+    if type(twin).forward is _OURS:
         twin.activation = None
     # Two samples: one value per channel would have no batch statistics to be told from.
     x = torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0)).double()
-    x = x.to(norm.running_mean.device)
+    x = x.to(twin.running_mean.device)
     high, low = (_of_each_channel(twin(torch.full_like(x, value))) for value in (1.0, -1.0))
     found = Affine((high - low) / 2, (high + low) / 2)
     column = _axes.broadcast(shape[1], len(shape))

@@ -157,7 +157,7 @@ class _Reader:
         signature = program.graph_signature
         self._state = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._constants = signature.inputs_to_lifted_tensor_constants
-        self._names = {module: name for name, module in wrapper.named_modules()}
+        self._names: dict[nn.Module, str] = {m: name for name, m in wrapper.named_modules()}
         self._steps: list[_Step] = []
         self._index: dict[str, int] = {}  # of a module call's key, or of a function's node
         self._step_of: dict[fx.Node, int] = {}
@@ -212,7 +212,7 @@ class _Reader:
         """Return the whole module that a parameter or buffer belongs to."""
         path = name.split(".")[:-1]
         for length in range(len(path)):
-            module = self._wrapper.get_submodule(".".join(path[: length + 1]))
+            module: nn.Module = self._wrapper.get_submodule(".".join(path[: length + 1]))
             if _is_whole(module):
                 return self._names[module]
         return ""

@@ -1,6 +1,7 @@
 """Linear maps with their weights seen alike: ``(groups, out, in, taps)``, whatever torch stores."""
 
 from dataclasses import dataclass
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ._affine import Affine
 
+LinearMap = nn.Linear | _ConvNd
 _TYPES = (
     nn.Linear,
     nn.Conv1d,
@@ -19,7 +21,7 @@ _TYPES = (
 )
 
 
-def is_linear_map(module: nn.Module) -> bool:
+def is_linear_map(module: nn.Module) -> TypeGuard[LinearMap]:
     """Say whether a module computes what one of torch's linear or convolution layers does.
 
     Example:
@@ -41,7 +43,7 @@ def result_ndim(layer: nn.Module) -> int:
     return len(layer.kernel_size) + 2 if isinstance(layer, _ConvNd) else 2
 
 
-def mixes_borders(layer: nn.Module) -> bool:
+def mixes_borders(layer: LinearMap) -> bool:
     """Say whether outputs near the border see less of a constant added to the input.
 
     Example:
@@ -72,7 +74,7 @@ class Weights:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, layer: nn.Module) -> "Weights":
+    def of(cls, layer: LinearMap) -> "Weights":
         """Read them from a layer."""
         first, second = layer.weight.shape[:2]
         groups, transposed = _layout(layer)
@@ -95,12 +97,17 @@ class Weights:
         constant = (self.weight * shift).sum((2, 3)).flatten()
         return Weights(self.weight * scale, self.bias + constant)
 
-    def stored(self, layer: nn.Module) -> Tensor:
+    def fit(self, layer: LinearMap) -> bool:
+        """Say whether they are finite in the dtype of the layer's own."""
+        largest = torch.finfo(layer.weight.dtype).max
+        return all(bool((v.abs() <= largest).all()) for v in (self.weight, self.bias))
+
+    def stored(self, layer: LinearMap) -> Tensor:
         """Return the weight in the layout and the dtype of the layer's own."""
         weight = self.weight.transpose(1, 2) if _layout(layer)[1] else self.weight
         return weight.reshape(layer.weight.shape).to(layer.weight.dtype)
 
 
-def _layout(layer: nn.Module) -> tuple[int, bool]:
+def _layout(layer: LinearMap) -> tuple[int, bool]:
     """Return the number of groups, and whether the weight has its input features first."""
     return getattr(layer, "groups", 1), isinstance(layer, _ConvTransposeNd)
