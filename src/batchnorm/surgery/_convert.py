@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
+import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -105,6 +106,8 @@ def _judge(module: nn.Module) -> _Verdict | None:
     """Return the verdict about a layer, or nothing for one of ours."""
     if isinstance(module, Layer):
         return None
+    if isinstance(module, torch.jit.ScriptModule):
+        return _Verdict(reason="torch.jit has compiled it, convert before that", refused=True)
     if "forward" in vars(module):
         return _Verdict(reason="its forward was replaced on the instance", refused=True)
     kind = TO_OURS.get(type(module))

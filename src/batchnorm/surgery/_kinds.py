@@ -30,8 +30,8 @@ def normalizes_batches(module: nn.Module) -> bool:
     """
     if isinstance(module, _InstanceNorm):
         return False
-    buffers = module._buffers  # noqa: SLF001 -- its own, not those of its children
-    return isinstance(module, _BatchNorm) or {"running_mean", "running_var"} <= buffers.keys()
+    own = {name for name, _ in module._buffers.items()}  # noqa: SLF001 -- a scripted one has no keys
+    return isinstance(module, _BatchNorm) or {"running_mean", "running_var"} <= own
 
 
 def activation_of(module: nn.Module) -> dict[str, Any] | None:
