@@ -48,15 +48,20 @@ def _judge(name: str, modules: dict[str, nn.Module], graphs: list[Graph]) -> _Fo
     """Return the activation module that a layer can do, or why there is none."""
     if has_hooks(modules[name]):
         return HOOKED
-    found = {_follower(name, modules, graph) for graph in graphs}
+    found = {
+        _follower(name, modules, graph, training=training)
+        for graph, training in zip(graphs, (True, False), strict=True)
+    }
     if len(found) > 1:
         return "what follows differs between training and evaluation"
     return found.pop()
 
 
-def _follower(name: str, modules: dict[str, nn.Module], graph: Graph) -> _Follower | str:
+def _follower(
+    name: str, modules: dict[str, nn.Module], graph: Graph, *, training: bool
+) -> _Follower | str:
     calls = graph.calls_of(name)
-    users = [graph.only_user(call) for call in calls]
+    users = [_only_user(call, graph, training=training) for call in calls]
     followers = {(user.module, user.op) if user else None for user in users}
     if not calls:
         return "it is not called with these inputs"
@@ -65,6 +70,17 @@ def _follower(name: str, modules: dict[str, nn.Module], graph: Graph) -> _Follow
     if len(followers) > 1:
         return "its calls are followed by different steps"
     return _usable(users[0], modules, graph, len(calls))
+
+
+def _only_user(call: Call, graph: Graph, *, training: bool) -> Call | None:
+    """Return the step that alone takes a layer's result.
+
+    In training the next call of the same layer takes its running statistics, which is no use of
+    the result; whether it takes that too is seen in evaluation.
+    """
+    users = [graph.calls[index] for index in call.users]
+    others = [user for user in users if not training or user.module != call.module]
+    return others[0] if len(others) == 1 else None
 
 
 def _usable(user: Call, modules: dict[str, nn.Module], graph: Graph, calls: int) -> _Follower | str:
