@@ -6,5 +6,9 @@ if anything fails, and returns a `Record`.
 
 from ._convert import convert as convert
 from ._fold import fold as fold
+from ._freeze import freeze as freeze
+from ._freeze import unfreeze as unfreeze
+from ._insert import insert as insert
 from ._record import Change as Change
 from ._record import Record as Record
+from ._revert import revert as revert

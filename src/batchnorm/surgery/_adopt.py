@@ -5,10 +5,10 @@ whatever holds it goes on working: hooks, a second name, an optimizer, the user'
 """
 
 from copy import copy
+from inspect import get_annotations
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from ._edit import Edit
@@ -17,7 +17,7 @@ from ._kinds import TO_TORCH
 _REGISTRIES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 
 
-def become(module: nn.Module, kind: type[_BatchNorm], changes: Edit) -> None:
+def become(module: nn.Module, kind: type[nn.Module], changes: Edit) -> None:
     """Make `module` a `kind`, ours or torch's; add or take away what only ours hold.
 
     Args:
@@ -34,10 +34,10 @@ def become(module: nn.Module, kind: type[_BatchNorm], changes: Edit) -> None:
         True
     """
     remember(module, changes)
-    for name in held(type(module)):
+    for name in held(type(module)) & _names(module):
         delattr(module, name)
-    blank = _blank(kind)
-    for name in held(kind):
+    blank = _blank(kind, tracked=module._buffers.get("num_batches_tracked") is not None)  # noqa: SLF001
+    for name in _names(blank) & held(kind):
         if name in blank._buffers:  # noqa: SLF001 -- where torch keeps them
             value = getattr(blank, name).to(_device(module))
             persistent = name not in blank._non_persistent_buffers_set  # noqa: SLF001
@@ -57,7 +57,8 @@ def held(kind: type[nn.Module]) -> set[str]:
     """
     if kind not in TO_TORCH:
         return set()
-    return _names(_blank(kind)) - _names(_blank(TO_TORCH[kind]))
+    declared = {name for c in kind.__mro__ if _is_ours(c) for name in get_annotations(c)}
+    return declared | _names(_blank(kind)) - _names(_blank(TO_TORCH[kind]))
 
 
 def remember(module: nn.Module, changes: Edit) -> None:
@@ -76,8 +77,13 @@ def remember(module: nn.Module, changes: Edit) -> None:
     changes.on_undo(restore)
 
 
-def _blank(kind: type[nn.Module]) -> nn.Module:
-    return kind() if issubclass(kind, LazyModuleMixin) else kind(1)
+def _blank(kind: type[nn.Module], *, tracked: bool = True) -> nn.Module:
+    size = () if issubclass(kind, LazyModuleMixin) else (1,)
+    return kind(*size, track_running_stats=tracked)
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.startswith("batchnorm.")
 
 
 def _names(module: nn.Module) -> set[str]:

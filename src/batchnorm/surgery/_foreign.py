@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm import nn as ours
+from batchnorm.nn._layer import Layer
 
 from ._adopt import become, remember
 from ._edit import Edit
@@ -45,7 +46,7 @@ class Foreign:
         become(module, ours.BatchNorm2d, changes)
         for name, value in self.options.items():
             setattr(module, name, value)
-        if self.frozen:
+        if self.frozen and isinstance(module, Layer):
             module.freeze(affine=True)
 
 
@@ -89,13 +90,15 @@ def foreign(module: nn.Module) -> Foreign | str:
 
 def _unbuffer(module: nn.Module) -> None:
     """Give a layer that is nothing but buffers what torch's batch normalization holds."""
+    mean = module.get_buffer("running_mean")
     for name in ("weight", "bias"):
-        values = module._buffers.pop(name)  # noqa: SLF001 -- where torch keeps them
-        module.register_parameter(name, nn.Parameter(values, requires_grad=False))
-    counter = torch.tensor(0, device=module.running_mean.device)
-    module.register_buffer("num_batches_tracked", counter)
-    module.num_features = module.running_mean.numel()
-    module.momentum, module.affine, module.track_running_stats = 0.1, True, True
+        values = module.get_buffer(name)
+        delattr(module, name)
+        module.register_parameter(name, nn.Parameter(values))
+    module.register_buffer("num_batches_tracked", torch.tensor(0, device=mean.device))
+    usual = nn.BatchNorm2d(mean.numel(), device="meta")
+    for name in ("num_features", "momentum", "affine", "track_running_stats"):
+        setattr(module, name, getattr(usual, name))
 
 
 def _proven(module: nn.Module, known: Foreign) -> bool:
@@ -142,5 +145,5 @@ def _probe(name: str, value: Tensor | None, generator: torch.Generator) -> Tenso
 
 
 def _channels(module: nn.Module) -> int:
-    state = [*module._parameters.values(), *module._buffers.values()]  # noqa: SLF001
-    return next((s.numel() for s in state if s is not None and s.ndim), module.num_features)
+    mean = module._buffers["running_mean"]  # noqa: SLF001 -- may be None
+    return int(getattr(module, "num_features", 0) if mean is None else mean.numel())

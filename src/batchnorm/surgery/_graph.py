@@ -37,6 +37,7 @@ class Call:
         index: its place in `Graph.calls`.
         op: torch's word for a single operation, in place or not: ``conv2d``, ``relu``, ``add``;
             ``module`` for a module that does several; ``input`` and ``output`` for the model's own.
+        ops: the words of all its operations.
         module: qualified name of the module called, the first one where it has several; "" for a
             function.
         inputs: the steps whose results it takes, each once.
@@ -46,6 +47,7 @@ class Call:
 
     index: int
     op: str
+    ops: tuple[str, ...]
     module: str
     inputs: tuple[int, ...]
     users: tuple[int, ...]
@@ -128,6 +130,24 @@ def _quiet() -> Iterator[None]:
             logger.disabled = disabled
 
 
+def trace_both(model: nn.Module, example_inputs: Any) -> list[Graph]:
+    """Return the graphs of the forward passes in training and in evaluation.
+
+    Args:
+        model: any module; the modes of its modules are given back.
+        example_inputs: as for `trace`.
+
+    Raises:
+        SurgeryError: as `trace`.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        return [trace(model.train(mode), example_inputs) for mode in (True, False)]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+
+
 class _Flat(nn.Module):
     """A model that returns its tensors as a tuple: export refuses containers it does not know."""
 
@@ -190,7 +210,8 @@ class _Reader:
         step = self._steps[index]
         op = step.ops[0] if len(step.ops) == 1 else "module"
         name = _without_prefix(step.module)
-        return Call(index, op, name, tuple(step.inputs), tuple(step.users), _shape(step.results))
+        edges = tuple(step.inputs), tuple(step.users)
+        return Call(index, op, tuple(step.ops), name, *edges, _shape(step.results))
 
     def _owner(self, node: fx.Node) -> tuple[str, str]:
         """Return what makes the call unique, and the name of its module, if any."""

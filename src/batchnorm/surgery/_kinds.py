@@ -1,12 +1,15 @@
 """Which modules are batch normalization, and which activations our layers have."""
 
+from typing import Any
+
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 
 from batchnorm import nn as ours
+from batchnorm.nn._layer import Layer
 
-TO_OURS: dict[type[nn.Module], type[_BatchNorm]] = {
+TO_OURS: dict[type[nn.Module], type[Layer]] = {
     nn.BatchNorm1d: ours.BatchNorm1d,
     nn.BatchNorm2d: ours.BatchNorm2d,
     nn.BatchNorm3d: ours.BatchNorm3d,
@@ -14,7 +17,8 @@ TO_OURS: dict[type[nn.Module], type[_BatchNorm]] = {
     nn.LazyBatchNorm2d: ours.LazyBatchNorm2d,
     nn.LazyBatchNorm3d: ours.LazyBatchNorm3d,
 }
-TO_TORCH = {mine: torchs for torchs, mine in TO_OURS.items()}
+ACTIVATIONS = ("relu", "leaky_relu", "silu")  # those that our layers have
+TO_TORCH: dict[type[nn.Module], type[nn.Module]] = {mine: its for its, mine in TO_OURS.items()}
 
 
 def normalizes_batches(module: nn.Module) -> bool:
@@ -26,11 +30,11 @@ def normalizes_batches(module: nn.Module) -> bool:
     """
     if isinstance(module, _InstanceNorm):
         return False
-    buffers = module._buffers  # noqa: SLF001 -- its own, not those of its children
-    return isinstance(module, _BatchNorm) or {"running_mean", "running_var"} <= buffers.keys()
+    own = {name for name, _ in module._buffers.items()}  # noqa: SLF001 -- a scripted one has no keys
+    return isinstance(module, _BatchNorm) or {"running_mean", "running_var"} <= own
 
 
-def activation_of(module: nn.Module) -> dict[str, str | float] | None:
+def activation_of(module: nn.Module) -> dict[str, Any] | None:
     """Return the options of our layer that do what an activation module does, if there are any.
 
     Example:
@@ -48,11 +52,16 @@ def activation_of(module: nn.Module) -> dict[str, str | float] | None:
     return None
 
 
-def activation_module(layer: nn.Module) -> nn.Module:
+def activation_module(layer: Layer) -> nn.Module:
     """Return torch's module that does what our layer does after normalizing."""
-    if layer.activation == "leaky_relu":
-        return nn.LeakyReLU(layer.negative_slope)
-    return {"relu": nn.ReLU, "silu": nn.SiLU, None: nn.Identity}[layer.activation]()
+    match layer.activation:
+        case "relu":
+            return nn.ReLU()
+        case "silu":
+            return nn.SiLU()
+        case "leaky_relu":
+            return nn.LeakyReLU(layer.negative_slope)
+    return nn.Identity()
 
 
 def has_hooks(module: nn.Module) -> bool:
