@@ -4,5 +4,6 @@ Every operation checks all before the first change, changes the model in place, 
 if anything fails, and returns a `Record`.
 """
 
+from ._recalibrate import recalibrate as recalibrate
 from ._record import Change as Change
 from ._record import Record as Record

@@ -55,13 +55,14 @@ class Loan:
         self._random = _random_state()
         self._hooks: list[RemovableHandle] = []
 
-    def hook(self, module: Module, function: Callable[..., None]) -> None:
+    def hook(self, module: Module, function: Callable[..., None]) -> RemovableHandle:
         """Have `function` called with the arguments of every call of `module`, before it."""
 
         def before(_: Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             function(*arguments, **keywords)
 
         self._hooks.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        return self._hooks[-1]
 
     def rewind(self) -> None:
         """Set the random number generators back to where they were lent."""

@@ -1,13 +1,14 @@
 """How a batch of any structure gets into a model."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import DataParallel, Module
 from torch.nn.parallel import DistributedDataParallel
 
-from batchnorm.errors import DataError
+from batchnorm.errors import DataError, OptionError
 
 Forward = Callable[[Module, Any], object]
 
@@ -30,6 +31,28 @@ def feeder(model: Module, forward: Forward | None) -> Callable[[Any], None]:
             call(model, batch)
 
     return feed
+
+
+def check_batches(batches: Iterable[Any], *, again: bool) -> None:
+    """Refuse what is no iterable of batches.
+
+    Args:
+        batches: the data.
+        again: whether they are needed more than once.
+
+    Raises:
+        OptionError: it is one batch, or can be used only once though needed `again`.
+    """
+    if isinstance(batches, (Tensor, Mapping)) or not isinstance(batches, Iterable):
+        raise OptionError(
+            f"batches must be an iterable of batches, got a {type(batches).__name__}: "
+            "put a single batch into a list"
+        )
+    if again and isinstance(batches, Iterator):
+        raise OptionError(
+            "layer_by_layer needs batches that can be used again, for one pass per layer, got a "
+            f"{type(batches).__name__}, which ends after one: give a list or a DataLoader"
+        )
 
 
 def _call(model: Module, batch: Any) -> None:

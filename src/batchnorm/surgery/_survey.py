@@ -7,16 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import _axes, functional
 from batchnorm._moments import Moments
-from batchnorm.errors import DataError
+from batchnorm.errors import CountError, DataError
 
 from ._borrow import Loan
+from ._ranks import from_all
 from ._seen import Method, Seen
+from ._targets import Layers
 
-Layers = dict[str, _BatchNorm]
 OnCall = Callable[[str, Moments, int], None]
 Progress = Callable[[int, int | None], object]
 
@@ -33,9 +33,9 @@ class Survey:
         batches: the data.
         method: what to keep of each batch.
         progress: told after each batch how many are done, and of how many where that is known.
+        distributed: whether other processes have data, too.
 
     Attributes:
-        passes: how many there will be; only `progress` is told.
         batch: number of the current batch within its pass, from 0.
     """
 
@@ -46,18 +46,57 @@ class Survey:
         batches: Iterable[Any],
         method: Method,
         progress: Progress | None,
+        distributed: bool,
     ) -> None:
-        self.passes = 1
         self.batch = 0
+        self._passes = 1
         self._done = 0
         self._loan = loan
         self._feed = feed
         self._batches = batches
         self._method = method
         self._progress = progress
+        self._distributed = distributed
+
+    def everywhere(self, layers: Layers, on_call: OnCall | None = None) -> dict[str, Seen]:
+        """Return what each layer sees in one pass, in all processes together; on the CPU.
+
+        Args:
+            layers: by name.
+            on_call: told name, moments and rows of each call, before the layer computes.
+
+        Raises:
+            DataError: the input of a layer has a mean or variance that is not finite.
+        """
+        everyone = from_all(lambda: self._collect(layers, on_call), distributed=self._distributed)
+        return {name: Seen().merge(*(seen[name] for seen in everyone)) for name in layers}
+
+    def under_batch_statistics(self, layers: Layers) -> dict[str, Seen]:
+        """Return what each layer sees while all normalize with the statistics of their batch."""
+        for layer in layers.values():
+            # Documented by torch: without buffers, the batch. Nothing is updated, and a layer that
+            # synchronizes in training does not wait for processes that have fewer batches.
+            layer.running_mean = layer.running_var = None
+        return self.everywhere(layers, self.check_spread)
+
+    def check_spread(self, name: str, moments: Moments, rows: int) -> None:
+        """Refuse a batch whose own statistics cannot be normalized with."""
+        if moments.count == 1:
+            raise CountError(
+                "normalizing with the statistics of a batch needs more than one value per channel, "
+                f"but batch {self.batch} (from 0) gives layer {name!r} {rows}: join it with "
+                "another or leave it out (or recalibrate with layer_by_layer=True); "
+                "nothing was changed"
+            )
 
     def order(self, layers: Layers) -> list[str]:
-        """Return the names of the layers in order of their first call, in one pass at most."""
+        """Return the names of the layers in order of their first call; that many passes follow."""
+        everyone = from_all(lambda: self._called(layers), distributed=self._distributed)
+        order = list(dict.fromkeys(name for called in everyone for name in called))
+        self._passes = len(order)
+        return order
+
+    def _called(self, layers: Layers) -> list[str]:
         called: dict[str, None] = {}
 
         def note(name: str, *_: object, **__: object) -> None:
@@ -69,16 +108,7 @@ class Survey:
                     break
         return list(called)
 
-    def collect(self, layers: Layers, on_call: OnCall | None = None) -> dict[str, Seen]:
-        """Return what each layer sees in one pass, on the CPU.
-
-        Args:
-            layers: by name.
-            on_call: told name, moments and rows of each call, before the layer computes.
-
-        Raises:
-            DataError: the input of a layer has a mean or variance that is not finite.
-        """
+    def _collect(self, layers: Layers, on_call: OnCall | None) -> dict[str, Seen]:
         calls: dict[str, list[tuple[Moments, int]]] = {name: [] for name in layers}
         seen = dict.fromkeys(layers, Seen())
 
@@ -95,7 +125,7 @@ class Survey:
             for _ in self._fed():
                 for name, made in calls.items():
                     if made:
-                        seen[name] = seen[name].merge(self._seen(made))
+                        seen[name] = seen[name].merge(self._of_batch(made))
                         made.clear()
                 self._tell()
         return {name: everything.to("cpu") for name, everything in seen.items()}
@@ -114,7 +144,7 @@ class Survey:
         for hook in hooks:  # after an exception the loan takes them off
             hook.remove()
 
-    def _seen(self, calls: list[tuple[Moments, int]]) -> Seen:
+    def _of_batch(self, calls: list[tuple[Moments, int]]) -> Seen:
         """Return what a batch showed a layer, which it may have called several times."""
         first, *rest = (moments for moments, _ in calls)
         return Seen(1, sum(rows for _, rows in calls), self._method.keep(first.merge(*rest)))
@@ -132,7 +162,7 @@ class Survey:
         self._done += 1
         if self._progress is not None:
             known = isinstance(self._batches, Sized)
-            total = self.passes * len(self._batches) if known else None  # type: ignore[arg-type] # the line above
+            total = self._passes * len(self._batches) if known else None  # type: ignore[arg-type] # the line above
             self._progress(self._done, total)
 
 
