@@ -4,6 +4,10 @@ Every operation checks all before the first change, changes the model in place, 
 if anything fails, and returns a `Record`.
 """
 
+from ._adapt import Adaptation as Adaptation
+from ._adapt import adapt as adapt
+from ._average import average_statistics as average_statistics
+from ._no_decay import no_decay_groups as no_decay_groups
 from ._recalibrate import recalibrate as recalibrate
 from ._record import Change as Change
 from ._record import Record as Record

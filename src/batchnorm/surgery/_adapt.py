@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
-import torch
 from torch.nn import Module
 
 from batchnorm._moments import Moments
@@ -14,7 +13,7 @@ from batchnorm.errors import OptionError
 from ._borrow import borrowed
 from ._edit import Edit, edit
 from ._feed import Forward, check_batches, feeder
-from ._population import Population, buffers, estimated, moved, write
+from ._population import Population, correction_of, estimated, in_use, moved, write
 from ._record import Record
 from ._seen import METHODS, Seen
 from ._survey import Progress, Survey
@@ -25,6 +24,7 @@ class Adaptation(Record):
     """The record of an adaptation, which can be undone; as a context manager it ends by that.
 
     Example:
+        >>> import torch
         >>> layer = torch.nn.BatchNorm1d(1)
         >>> with adapt(layer, [torch.tensor([[1.0], [3.0]])]):
         ...     layer.running_mean
@@ -32,6 +32,8 @@ class Adaptation(Record):
         >>> layer.running_mean
         tensor([0.])
     """
+
+    _edit: Edit
 
     def __init__(self, record: Record, changes: Edit) -> None:
         super().__init__(record.operation, record.changes, record.error)
@@ -92,6 +94,7 @@ def adapt(
         OptionError: `source_weight` is negative or not finite, or as for `recalibrate`.
         SurgeryError: as for `recalibrate`.
         DataError: as for `recalibrate`.
+        NonFiniteError: as for `recalibrate`.
         CountError: a layer gets one value per channel in a batch.
         RunError: another process failed.
 
@@ -106,10 +109,15 @@ def adapt(
         shift adaptation", section 3.
 
     Example:
+        >>> import torch
         >>> layer = torch.nn.BatchNorm1d(1).eval()
         >>> target = torch.tensor([[1.0], [3.0]])
         >>> print(adapt(layer, [target], source_weight=6.0))
+        adapt: 1 done, 0 left alone
+        module       what     detail
+        (the model)  adapted  2 rows, 75% source; mean moved 0.45 std, variance 1.25-fold at most
         >>> layer.running_mean, layer.running_var
+        (tensor([0.5000]), tensor([1.2500]))
     """
     if not 0.0 <= source_weight < math.inf:
         raise OptionError(
@@ -119,23 +127,44 @@ def adapt(
     check_batches(batches, again=False)
     exact = METHODS["exact"]
     chosen = targets(model, names)
-    sources = {name: _copied(layer) for name, layer in chosen.layers.items()}
+    sources = {name: in_use(layer) for name, layer in chosen.layers.items()}
     with borrowed(model) as loan:
         survey = Survey(loan, feeder(model, forward), batches, exact, progress, distributed)
         if source_weight == 0.0:
             seen = survey.under_batch_statistics(chosen.layers)
         else:
             seen = _under_blend(survey, chosen.layers, sources, source_weight)
-    found = {
-        name: _blend(sources[name], target, source_weight, seen[name].rows)
-        for name, target in estimated(chosen.layers, exact, seen).items()
-    }
-    details = {
-        name: f"{seen[name].rows} rows, source {share}; {moved(chosen.layers[name], population)}"
-        for name, population in found.items()
-    }
+    found, details = {}, {}
+    for name, target in estimated(chosen.layers, exact, seen).items():
+        rows, layer = seen[name].rows, chosen.layers[name]
+        found[name] = _blended(sources[name], target, source_weight / (source_weight + rows))
+        share = f"{source_weight / (source_weight + rows):.0%} source"
+        details[name] = f"{rows} rows, {share}; {moved(layer, found[name])}"
     with edit(model) as changes:
         for name, population in found.items():
-            write(chosen.layers[name], population, changes.copy_)
+            write(chosen.layers[name], population, None, changes.copy_)
     record = Record("adapt", chosen.changes("adapted", details, "no batch reached it"))
     return Adaptation(record, changes)
+
+
+def _under_blend(
+    survey: Survey, layers: Layers, sources: dict[str, Population], source_weight: float
+) -> dict[str, Seen]:
+    """Return what each layer sees while all normalize with source and batch blended."""
+
+    def blend(name: str, moments: Moments, rows: int) -> None:
+        survey.check_spread(name, moments, rows)
+        target = Population(moments.mean, moments.variance(correction_of(layers[name])))
+        share = source_weight / (source_weight + rows)
+        write(layers[name], _blended(sources[name], target, share), None)
+
+    return survey.everywhere(layers, blend)
+
+
+def _blended(source: Population, target: Population, share: float) -> Population:
+    """Return the weighted averages; `share` is that of the source."""
+    target = Population(*(statistic.to(source.mean.device) for statistic in target))
+    return Population(
+        share * source.mean + (1 - share) * target.mean,
+        share * source.var + (1 - share) * target.var,
+    )

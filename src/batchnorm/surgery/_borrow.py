@@ -102,7 +102,8 @@ class _State:
 
 def _random_state() -> list[Tensor]:
     """Return the states of torch's generators: the CPU's, then those of the GPUs in use."""
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call] # torch has no types here
+    gpus = torch.cuda.get_rng_state_all() if used else []
     return [torch.get_rng_state(), *gpus]
 
 

@@ -1,5 +1,6 @@
 """Population statistics of a layer: from what it has seen to what its buffers hold."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
@@ -7,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from batchnorm import functional
 from batchnorm.errors import CountError, DataError
+from batchnorm.nn._layer import Layer
 
 from ._seen import Method, Seen
 from ._targets import Layers
@@ -17,17 +20,31 @@ class Population(NamedTuple):
     """Statistics of everything that reaches a layer.
 
     Attributes:
-        mean: shape ``(C,)``, float64.
-        var: unbiased variance, shape ``(C,)``, float64.
+        mean: shape ``(C,)``.
+        var: variance with the layer's correction, shape ``(C,)``.
     """
 
     mean: Tensor
     var: Tensor
 
 
+def correction_of(layer: _BatchNorm) -> int:
+    """Return what the layer's running variance subtracts from the count; torch's is 1."""
+    return layer.correction if isinstance(layer, Layer) else 1
+
+
 def buffers(layer: _BatchNorm) -> Population:
-    """Return the buffers themselves of a layer that has them."""
+    """Return the buffers themselves, of a layer that has them."""
     return Population(cast("Tensor", layer.running_mean), cast("Tensor", layer.running_var))
+
+
+def in_use(layer: _BatchNorm) -> Population:
+    """Return what the layer takes for the population's statistics in evaluation, in float64."""
+    mean, var = buffers(layer)
+    counter = layer.num_batches_tracked
+    if isinstance(layer, Layer) and layer.debias and counter is not None:
+        return Population(*functional.debiased(mean, var, counter, layer.momentum))
+    return Population(mean.double(), var.double())
 
 
 def estimated(layers: Layers, method: Method, seen: dict[str, Seen]) -> dict[str, Population]:
@@ -38,8 +55,8 @@ def estimated(layers: Layers, method: Method, seen: dict[str, Seen]) -> dict[str
         CountError: there are too few values for a variance.
     """
     found = {
-        name: Population(*method.estimate(*seen[name].parts))
-        for name in layers
+        name: Population(*method.estimate(seen[name].parts, correction_of(layer)))
+        for name, layer in layers.items()
         if name in seen and seen[name].batches
     }
     if not found:
@@ -69,18 +86,44 @@ def _check_fit(name: str, layer: _BatchNorm, population: Population) -> None:
 
 
 def write(
-    layer: _BatchNorm, found: Population, copy: Callable[[Tensor, Tensor], object] = Tensor.copy_
+    layer: _BatchNorm,
+    population: Population,
+    batches: int | None,
+    copy: Callable[[Tensor, Tensor], object] = Tensor.copy_,
 ) -> None:
-    """Put population statistics into the buffers of a layer, with `copy`."""
-    for buffer, statistic in zip(buffers(layer), found, strict=True):
+    """Put population statistics into the buffers of a layer.
+
+    Args:
+        layer: has running statistics.
+        population: what it will take for them.
+        batches: their number, for the layer's counter; `None` leaves it.
+        copy: writes a tensor into another.
+    """
+    for buffer, statistic in zip(buffers(layer), population, strict=True):
         copy(buffer, statistic)
+    counter = layer.num_batches_tracked
+    if counter is None:
+        return
+    number = int(counter) if batches is None else batches
+    if isinstance(layer, Layer) and layer.debias:
+        number = max(number, _batches_to_forget(layer.momentum))
+    copy(counter, torch.tensor(number))
 
 
-def moved(layer: _BatchNorm, found: Population) -> str:
+def _batches_to_forget(momentum: float | None) -> int:
+    """Return after how many batches nothing is left of the start of running statistics.
+
+    A layer that takes the start out of its statistics would take out what is not in them.
+    """
+    if momentum is None or not 0.0 < momentum < 1.0:
+        return 1
+    return math.ceil(math.log(2.0**-60) / math.log1p(-momentum))  # below float64 beside 1
+
+
+def moved(layer: _BatchNorm, population: Population) -> str:
     """Say how far the layer's statistics are from others."""
-    mean, var = (buffer.to(torch.float64).cpu() for buffer in buffers(layer))
-    std = (found.var.cpu() + layer.eps).sqrt()
-    steps = ((found.mean.cpu() - mean).abs() / std).max()
-    ratio = (found.var.cpu() + layer.eps) / (var + layer.eps)
-    factor = torch.maximum(ratio, 1 / ratio).max()
-    return f"mean moved by up to {steps:.2g} std, variance by a factor of up to {factor:.3g}"
+    old, new = ([statistic.cpu() for statistic in each] for each in (in_use(layer), population))
+    steps = (new[0] - old[0]).abs() / (new[1] + layer.eps).sqrt()
+    ratio = (new[1] + layer.eps) / (old[1] + layer.eps)
+    factor = torch.maximum(ratio, 1 / ratio)
+    return f"mean moved {steps.max():.2g} std, variance {factor.max():.3g}-fold at most"

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import Any, Literal
 
-import torch
 from torch.nn import Module
 
 from batchnorm.errors import OptionError
@@ -72,28 +71,34 @@ def recalibrate(
         OptionError: an option is not one of those above, or `batches` can be used only once and
             `layer_by_layer` needs it again.
         SurgeryError: the model has no layer to estimate, or uninitialized lazy modules.
-        DataError: there is no batch, no batch reaches a layer, or the input of a layer is not
-            finite.
+        DataError: there is no batch, or no batch reaches a layer, or a statistic does not fit the
+            buffers.
+        NonFiniteError: the input of a layer has a mean or variance that is not finite.
         CountError: a layer gets one value per channel.
         RunError: another process failed.
 
     Note:
-        `running_var` gets the unbiased variance, `num_batches_tracked` the number of batches. On
-        any exception, also one of `batches` or the model, the model is as it was, bit for bit.
-        Random number generators of torch are set back, too.
+        `running_var` gets the unbiased variance (the biased one in a layer with ``correction=0``)
+        and `num_batches_tracked` the number of batches (in a layer with ``debias=True`` at least
+        so many that nothing is left to take out). On any exception, also one of `batches` or the
+        model, the model is as it was, bit for bit. The state of torch's random number generators
+        never changes.
 
     References:
         Ioffe and Szegedy (2015), Algorithm 2; Wu and Johnson (2021), "Rethinking 'Batch' in
         BatchNorm", section 3, for why to recalibrate.
 
     Example:
+        >>> import torch
         >>> model = torch.nn.Sequential(torch.nn.BatchNorm1d(1), torch.nn.Dropout())
         >>> ragged = [torch.full((64, 1), 5.0), torch.full((4, 1), -5.0)]
         >>> print(recalibrate(model, ragged))
+        recalibrate: 1 done, 0 left alone
+        module  what          detail
+        0       recalibrated  68 rows, 2 batches; mean moved 1.9 std, variance 5.62-fold at most
         >>> model[0].running_mean, model[0].running_var
+        (tensor([4.4118]), tensor([5.6190]))
     """
-
-
     how = METHODS.get(method)
     if how is None:
         raise OptionError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
@@ -107,16 +112,13 @@ def recalibrate(
             seen = survey.under_batch_statistics(chosen.layers)
     found = estimated(chosen.layers, how, seen)
     details = {
-        name: f"{seen[name].rows} rows in {seen[name].batches} batches; {moved(layer, found[name])}"
+        name: f"{seen[name].rows} rows, {seen[name].batches} batches; {moved(layer, found[name])}"
         for name, layer in chosen.layers.items()
         if name in found
     }
     with edit(model) as changes:
         for name, population in found.items():
-            layer = chosen.layers[name]
-            write(layer, population, changes.copy_)
-            if layer.num_batches_tracked is not None:
-                changes.copy_(layer.num_batches_tracked, torch.tensor(seen[name].batches))
+            write(chosen.layers[name], population, seen[name].batches, changes.copy_)
     return Record("recalibrate", chosen.changes("recalibrated", details, "no batch reached it"))
 
 
@@ -127,5 +129,5 @@ def _layer_by_layer(survey: Survey, layers: Layers, method: Method) -> dict[str,
         one = {name: layers[name]}
         seen |= survey.everywhere(one)
         for population in estimated(one, method, seen).values():
-            write(layers[name], population)
+            write(layers[name], population, seen[name].batches)
     return seen
