@@ -50,7 +50,7 @@ class Loan:
             id(buffer): (buffer, buffer.detach().clone())  # a shared buffer once
             for state in self._modules
             for buffer in state.buffers.values()
-            if buffer is not None
+            if buffer is not None and not _is_expanded(buffer)
         }
         self._random = _random_state()
         self._hooks: list[RemovableHandle] = []
@@ -73,11 +73,11 @@ class Loan:
         """Put everything back."""
         for hook in self._hooks:
             hook.remove()
-        for buffer, value in self._values.values():
-            buffer.copy_(value)
         for state in self._modules:
             state.restore()
         self.rewind()
+        for buffer, value in self._values.values():
+            buffer.copy_(value)
 
 
 class _State:
@@ -98,6 +98,14 @@ class _State:
         for name, buffer in self.buffers.items():
             if now.get(name) is not buffer:
                 registry[name] = buffer
+
+
+def _is_expanded(tensor: Tensor) -> bool:
+    """Whether some of its elements are the same memory; torch refuses to write to such a tensor."""
+    if tensor.layout != torch.strided:
+        return False
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    return any(size > 1 and stride == 0 for size, stride in pairs)
 
 
 def _random_state() -> list[Tensor]:

@@ -128,6 +128,7 @@ def _layer_by_layer(survey: Survey, layers: Layers, method: Method) -> dict[str,
     for name in survey.order(layers):
         one = {name: layers[name]}
         seen |= survey.everywhere(one)
-        for population in estimated(one, method, seen).values():
+        if seen[name].batches:
+            population = estimated(one, method, seen)[name]
             write(layers[name], population, seen[name].batches)
     return seen
