@@ -6,12 +6,8 @@ input of these shapes. (`torch.fx.symbolic_trace` refuses most models of transfo
 wrong branch silently where a forward asks whether something is a tensor.)
 """
 
-import io
-import logging
 import operator
-import warnings
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,9 +20,9 @@ from batchnorm.errors import SurgeryError
 
 from ._arguments import arguments, tensors
 from ._copy import copied
+from ._quiet import quiet
 
 _WRAPPED = "model"
-_TALKATIVE = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
     wrapper = _Flat(copied(model))
     args, kwargs = arguments(example_inputs)
     try:
-        with torch.no_grad(), _quiet():
+        with torch.no_grad(), quiet():
             program = torch.export.export(wrapper, args, kwargs, strict=False)
     except Exception as error:
         raise SurgeryError(
@@ -110,24 +106,6 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
             "or make what depends on values independent of them"
         ) from error
     return _Reader(wrapper, program).graph()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep torch from printing and logging what our error says in one line.
-
-    It also warns of a forward that leaves a tensor on its module, which here is a copy.
-    """
-    loggers = [logging.getLogger(name) for name in _TALKATIVE]
-    were = [logger.disabled for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.disabled = True
-        with redirect_stderr(io.StringIO()), warnings.catch_warnings(action="ignore"):
-            yield
-    finally:
-        for logger, disabled in zip(loggers, were, strict=True):
-            logger.disabled = disabled
 
 
 def trace_both(model: nn.Module, example_inputs: Any) -> list[Graph]:
