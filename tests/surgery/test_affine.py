@@ -69,6 +69,33 @@ def test_in_training_it_is_none(kind):
     assert layer.num_batches_tracked == 0
 
 
+def test_the_modes_of_our_layers_decide():
+    layer = settle(ours.BatchNorm2d(5))
+    expected = affine_of(layer.eval(), SHAPE)
+    assert affine_of(layer.adapt(), SHAPE) is None
+    found = affine_of(layer.adapt(False).freeze().train(), SHAPE)
+    assert all(torch.equal(f, e) for f, e in zip(found, expected, strict=True))
+
+
+def test_debiased_statistics_are_those_in_use():
+    layer = ours.BatchNorm2d(5, debias=True, dtype=torch.float64)
+    x = torch.randn(8, 5, 3, 3, dtype=torch.float64) * 3 + 50
+    layer(x)
+    scale, shift = affine_of(layer.eval(), SHAPE)
+    column = (-1, 1, 1)
+    torch.testing.assert_close(x * scale.reshape(column) + shift.reshape(column), layer(x))
+
+
+def test_what_is_measured_is_exact_far_from_zero():
+    """At an offset of 1e6 standard deviations, a slope measured around 0 would be off by 1e-4."""
+    layer = settle(FrozenBatchNorm2d(5).double()).eval()
+    layer.running_mean.add_(1e6)
+    scale, shift = affine_of(layer, SHAPE)
+    x = layer.running_mean.reshape(-1, 1, 1) + torch.randn(SHAPE, dtype=torch.float64)
+    found = x * scale.reshape(-1, 1, 1) + shift.reshape(-1, 1, 1)
+    torch.testing.assert_close(found, layer(x), rtol=1e-8, atol=1e-8)
+
+
 def test_a_frozen_layer_is_one_in_training_too():
     layer = settle(FrozenBatchNorm2d(5)).train()
     assert affine_of(layer, SHAPE) is not None
@@ -103,7 +130,3 @@ def test_other_dimensions(shape):
     read = settle(base(5)).eval()
     for found, expected in zip(affine_of(layer, shape), affine_of(read, shape), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
-
-
-def test_a_layer_without_running_statistics_is_none():
-    assert affine_of(nn.BatchNorm2d(5, track_running_stats=False).eval(), SHAPE) is None

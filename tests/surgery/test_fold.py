@@ -210,6 +210,16 @@ def test_frozen_layers_fold_in_a_model_that_trains():
     assert model.norm.training
 
 
+def test_our_layers_frozen_and_debiased():
+    norm = ours.BatchNorm2d(6, debias=True, activation="relu")
+    norm(torch.randn(8, 6, 4, 4) + 50)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), norm.freeze(affine=True)).train()
+    x = torch.randn(2, 3, 6, 6)
+    before = model(x)
+    assert len(fold(model, x).done) == 1
+    torch.testing.assert_close(model(x), before)
+
+
 def test_keyword_arguments_tuples_and_dataclasses():
     class Both(nn.Module):
         def __init__(self):

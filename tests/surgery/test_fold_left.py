@@ -279,6 +279,21 @@ def test_lazy_modules_are_refused(norm):
     assert len(fold(model, X).done) == 1
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+def test_torchscript_is_refused():
+    norm = nn.BatchNorm2d(4).eval()
+    with pytest.raises(SurgeryError, match=r"got TorchScript \(norm\): fold first, then script"):
+        fold(Net(straight, torch.jit.script(norm)).eval(), X)
+    with pytest.raises(SurgeryError, match="a model in Python is needed, got TorchScript"):
+        fold(torch.jit.script(nn.Sequential(nn.Conv2d(4, 4, 1), norm)), X)
+
+
+def test_an_adapting_layer_takes_the_statistics_of_the_batch():
+    model = settle(Net(straight, ours.BatchNorm2d(4).adapt())).eval()
+    (left,) = fold(model, X).left
+    assert left.detail == "it is adapting: it normalizes with the batch"
+
+
 def test_a_model_that_cannot_be_traced(capfd):
     refused(settle(ByValue()).eval(), "GuardOnDataDependentSymNode .*name the modules", X[:, :3])
     assert capfd.readouterr() == ("", "")

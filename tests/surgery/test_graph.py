@@ -66,7 +66,7 @@ def test_a_layer_of_ours_is_one_step_with_all_it_takes():
         conv=nn.Conv2d(3, 3, 1),
         norm=ours.BatchNorm2d(3, activation="relu"),
     )
-    assert steps(model)[2:] == ["forward norm <- 1 0", "output <- 2"]
+    assert steps(model)[2:] == ["module norm <- 1 0", "output <- 2"]
     assert trace(model, X).calls[2].shape == (2, 3, 4, 4)
 
 

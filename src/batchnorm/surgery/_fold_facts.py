@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
-from ._affine import Affine, affine_of
+from ._affine import Affine, affine_of, keeps_statistics
 from ._graph import Graph
 from ._kinds import has_hooks
 from ._linear import result_ndim
@@ -65,6 +65,8 @@ class Facts:
             yield "it takes a second input"
         if not self._seen[norm].same_dtype:
             yield "it changes the dtype"
+        if getattr(norm, "adapting", False):
+            yield "it is adapting: it normalizes with the batch"
         if name not in self.affine:
             yield "it does more than scale and shift every channel"
         elif not all(vector.isfinite().all() for vector in self.affine[name]):
@@ -95,14 +97,3 @@ class Facts:
             yield "has parametrizations"
         if name in self.graph.exposed:
             yield "has parameters or buffers that something else reads"
-
-
-def keeps_statistics(norm: nn.Module) -> bool:
-    """Say whether a layer has running statistics.
-
-    Example:
-        >>> keeps_statistics(nn.BatchNorm1d(3, track_running_stats=False))
-        False
-    """
-    mean, var = (getattr(norm, name, None) for name in ("running_mean", "running_var"))
-    return isinstance(mean, Tensor) and isinstance(var, Tensor)
