@@ -7,6 +7,7 @@ in turn, in one run; a ratio is the median of the ratios within the rounds. Prin
 
 import argparse
 import copy
+import os
 import statistics
 from collections.abc import Callable, Mapping
 
@@ -18,9 +19,7 @@ from torch.nn import functional as F
 from batchnorm.lab.bench.timing import interleaved
 from batchnorm.surgery import convert, fold
 
-ROUNDS = 15
-SECONDS = 0.3
-BATCH = 4
+SECONDS = 0.1  # of a turn: short, so that a machine that slows down slows all three
 
 
 class UNet(nn.Module):
@@ -47,9 +46,10 @@ class UNet(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """Return two scores for every pixel."""
-        skips = [y := self.down[0](pixel_values)]
+        skips = [self.down[0](pixel_values)]
         for block in self.down[1:]:
-            skips.append(y := block(F.max_pool2d(y, 2)))
+            skips += [block(F.max_pool2d(skips[-1], 2))]
+        y = skips[-1]
         for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
             y = merge(torch.cat([skip, up(y)], 1))
         return self.classify(y)
@@ -85,22 +85,30 @@ def settled(model: nn.Module) -> nn.Module:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--rounds", type=int, default=61)
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     arguments = parser.parse_args()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, float32, batch {BATCH}\n")
+    torch.set_num_threads(arguments.threads)
+    print(
+        f"torch {torch.__version__}, {arguments.threads} threads, float32, batch {arguments.batch},"
+        f" {arguments.rounds} rounds, load {os.getloadavg()[0]:.1f}\n"
+    )
     print(
         "| model | folded | left | error float32 | float64 | as it is | folded | ratio | ", end=""
     )
     print("ratio to our layers |\n|---|---|---|---|---|---|---|---|---|")
     for name in arguments.models:
-        print(f"| {name} | {' | '.join(row(*MODELS[name], arguments.rounds))} |", flush=True)
+        build, size = MODELS[name]
+        cells = row(build, (arguments.batch, 3, size, size), arguments.rounds)
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
-def row(build: Callable[[], nn.Module], size: int, rounds: int) -> list[str]:
+def row(build: Callable[[], nn.Module], shape: tuple[int, ...], rounds: int) -> list[str]:
     """Measure one model."""
     torch.manual_seed(0)
-    model, inputs = settled(build()), {"pixel_values": torch.randn(BATCH, 3, size, size)}
+    model, inputs = settled(build()), {"pixel_values": torch.randn(shape)}
     ours, folded, exact = (copy.deepcopy(model) for _ in range(3))
     convert(ours)
     record = fold(folded, inputs)

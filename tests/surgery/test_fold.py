@@ -60,7 +60,7 @@ MAPS_AFTER = [
     Case(nn.Conv2d, (6, 4, 3), (2, 6, 7, 6), {"padding": 1, "padding_mode": "circular"}),
     Case(nn.Conv2d, (6, 4, 1), (2, 6, 7, 6), {"padding": "same"}),
     Case(nn.Conv3d, (6, 2, 2), (2, 6, 4, 3, 3)),
-    Case(nn.ConvTranspose2d, (6, 4, 1), (2, 6, 4, 5), {"groups": 2}),
+    Case(nn.ConvTranspose2d, (6, 4, 1), (2, 6, 4, 5), {"groups": 2, "padding": 1}),
 ]
 
 
@@ -140,6 +140,7 @@ def test_every_kind_of_layer(case):
         nn.ConvTranspose2d(6, 4, 3),
         nn.ConvTranspose2d(6, 4, 2, stride=2),
         nn.ConvTranspose2d(6, 4, 1, stride=2),
+        nn.ConvTranspose2d(6, 4, 1, dilation=2, output_padding=1),
     ],
     ids=str,
 )
