@@ -57,6 +57,13 @@ def passed_by():
     return model
 
 
+def watched_between_two_layers():
+    model = Net(lambda m, x: m.norm(m.look(m.first(m.conv(x)))), look=nn.Identity())
+    model.first = nn.BatchNorm2d(4)
+    model.look.register_forward_hook(lambda *_: None)
+    return model
+
+
 def parametrized(name):
     def build():
         model = Net(straight)
@@ -97,6 +104,16 @@ def overflowing():
 class Scaled(nn.BatchNorm2d):
     def forward(self, x):
         return super().forward(x) ** 2
+
+
+class Conditioned(nn.BatchNorm2d):
+    def forward(self, x, label):
+        return super().forward(x) * label
+
+
+class LastDimension(nn.BatchNorm2d):
+    def forward(self, x):
+        return super().forward(x.transpose(1, 3)).transpose(1, 3)
 
 
 class ScaledConv(nn.Conv2d):
@@ -153,7 +170,15 @@ LEFT = {
     "layer not called": (lambda: Net(lambda m, x: m.conv(x)), "it is not called"),
     "residual": (
         lambda: Net(lambda m, x: m.norm(m.conv(x), x), ours.BatchNorm2d(4)),
-        "it takes a second input",
+        "it takes more than one tensor",
+    ),
+    "conditioned": (
+        lambda: Net(lambda m, x: m.norm(m.conv(x), 2), Conditioned(4)),
+        "it takes more than one tensor",
+    ),
+    "of the last dimension": (
+        lambda: Net(lambda m, x: m.norm(m.conv(x)), LastDimension(6)),
+        "it does more than scale and shift every channel",
     ),
     "no running statistics": (
         lambda: Net(straight, nn.BatchNorm2d(4, track_running_stats=False)),
@@ -163,7 +188,7 @@ LEFT = {
         lambda: Net(straight, Scaled(4)),
         "it does more than scale and shift every channel",
     ),
-    "dtype": (lambda: Net(straight, FullPrecision(4)), "it changes the dtype"),
+    "dtype": (lambda: Net(straight, FullPrecision(4)), "or changes the dtype"),
     "hook on the layer": (hooked("norm"), "it has hooks"),
     "hook on the linear map": (hooked("conv"), "conv, which has hooks"),
     "hook on what returns the result": (watched, "conv, but is watched by a hook of part"),
@@ -245,6 +270,30 @@ def test_the_model_itself():
     model = nn.BatchNorm1d(3).eval()
     (left,) = fold(model, torch.randn(4, 3)).left
     assert (left.module, left.detail) == ("", "it is the model itself")
+
+
+def test_a_hook_between_two_layers_sees_what_it_saw():
+    model = settle(watched_between_two_layers()).eval()
+    seen = []
+    model.look.register_forward_hook(lambda *given: seen.append(given[-1].clone()))
+    model(X)
+    expected = seen[0]
+    record = fold(model, X)
+    assert [change.module for change in record.done] == ["first"]
+    assert [change.module for change in record.left] == ["norm"]
+    seen.clear()
+    model(X)
+    torch.testing.assert_close(seen[0], expected)
+
+
+def test_layers_without_running_statistics_may_train():
+    model = nn.Sequential(
+        nn.Conv2d(4, 4, 3), ours.BatchNorm2d(4).freeze(), nn.ReLU(), nn.Conv2d(4, 4, 1),
+        nn.BatchNorm2d(4, track_running_stats=False),
+    )  # fmt: skip
+    record = fold(model.train(), X)
+    assert [change.module for change in record.done] == ["1"]
+    assert [change.module for change in record.left] == ["4"]
 
 
 def test_others_are_folded_all_the_same():

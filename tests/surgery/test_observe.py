@@ -56,15 +56,29 @@ def test_a_result_that_is_taken_beside_another_has_no_single_source():
     assert seen[model.both].source is None
 
 
-def test_dtype():
-    class Widening(nn.Module):
-        def forward(self, x):
-            return x.double()
+class Module(nn.Module):
+    def __init__(self, forward):
+        super().__init__()
+        self.forward = forward
 
-    model = nn.Sequential(nn.Linear(2, 2), Widening())
-    with observed(model, list(model)) as seen:
-        model(torch.randn(3, 2))
-    assert [seen[module].same_dtype for module in model] == [True, False]
+
+@pytest.mark.parametrize(
+    ("forward", "call", "plain"),
+    [
+        (lambda x: x + 1, lambda m, x: m(x), True),
+        (lambda x, y=None: x if y is None else y, lambda m, x: m(x=x, y=None), True),
+        (lambda x: x.double(), lambda m, x: m(x), False),
+        (lambda x, y: x + y, lambda m, x: m(x, x), False),
+        (lambda x, flag: x * flag, lambda m, x: m(x, flag=True), False),
+        (lambda x: (x, x), lambda m, x: m(x), False),
+    ],
+)
+def test_a_plain_call_takes_one_tensor_and_gives_one_of_its_dtype(forward, call, plain):
+    module = Module(forward)
+    with observed(module, [module]) as seen:
+        call(module, torch.randn(3, 2))
+    assert seen[module].plain is plain
+    assert seen[module].calls == 1
 
 
 def test_onlookers_are_the_modules_with_hooks():

@@ -47,7 +47,7 @@ def affine_of(norm: nn.Module, shape: tuple[int, ...]) -> Affine | None:
 
     Args:
         norm: a layer with running statistics.
-        shape: of an input that it takes, ``(N, C, *)``.
+        shape: of an input that it takes and of its output, ``(N, C, *)``.
 
     Example:
         >>> layer = nn.BatchNorm1d(1, eps=0.0).eval()
@@ -83,6 +83,8 @@ def _read(norm: _BatchNorm) -> Affine:
 def _measured(norm: nn.Module, shape: tuple[int, ...]) -> Affine | None:
     """Measure around the layer's own mean, where its values are, and try it on random ones."""
     twin: Any = copy.deepcopy(norm).double()
+    if twin.running_mean.shape != shape[1:2]:
+        return None
     column = _axes.broadcast(shape[1], len(shape))
     mean, std = (v.reshape(column) for v in (twin.running_mean, twin.running_var.sqrt()))
     std = torch.where(std > 0, std, 1.0)

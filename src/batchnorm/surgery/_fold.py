@@ -143,12 +143,13 @@ def _apply(chosen: Plan, model: nn.Module, changes: Edit) -> None:
             changes.set_parameter(layer, "bias", parameter)
         else:
             changes.copy_(layer.bias, weights.bias)
-    for fold in chosen.folds:
-        changes.replace(modules[fold.norm], substitute(modules[fold.norm]))
+    for folded in chosen.folds:
+        norm = modules[folded.norm]
+        changes.replace(norm, substitute(norm))
 
 
 def _changes(chosen: Plan, norms: Iterable[str]) -> Iterator[Change]:
-    folds = {fold.norm: fold for fold in chosen.folds}
+    folds = {folded.norm: folded for folded in chosen.folds}
     for norm in norms:
         if norm in folds:
             where = "" if folds[norm].follows else ", which follows"

@@ -115,7 +115,8 @@ class _Planner:
         facts = self._facts
         if reason := facts.against_map(name):
             return f"which {reason}"
-        if reason := facts.against_passage(name if follows else norm):
+        between = facts.graph.only_input(facts.graph.calls_of(norm)[0]) if follows else None
+        if reason := facts.against_passage(between.module if between else norm):
             return f"but {reason}"
         if follows:
             return None
