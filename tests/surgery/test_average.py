@@ -85,7 +85,7 @@ def test_a_teacher_evaluates_well_only_with_its_statistics():
     assert far > 0.5
 
 
-@pytest.mark.parametrize("as_state", ["target", "source", "both", "wrapped"])
+@pytest.mark.parametrize("as_state", ["target", "source", "both", "wrapped", "compiled"])
 def test_models_states_and_wrappers_are_taken_alike(as_state):
     teacher, student = pair()
     expected = copy.deepcopy(teacher)
@@ -97,6 +97,8 @@ def test_models_states_and_wrappers_are_taken_alike(as_state):
         source = student.state_dict()
     if as_state == "wrapped":
         target, source = torch.optim.swa_utils.AveragedModel(teacher), nn.DataParallel(student)
+    if as_state == "compiled":
+        target = torch.compile(teacher, backend="eager")
     record = average_statistics(target, source, 0.5)
     teacher = target.module if as_state == "wrapped" else teacher
     for name, buffer in teacher.named_buffers():
