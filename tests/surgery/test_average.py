@@ -129,6 +129,17 @@ def test_small_steps_are_not_lost():
     assert teacher.running_mean.item() == pytest.approx(1 - 0.9999**1000, rel=1e-5)
 
 
+@torch.no_grad()
+def test_debiasing_layers_are_averaged_as_they_evaluate():
+    teacher, student = (batchnorm.nn.BatchNorm1d(1, debias=True) for _ in range(2))
+    for model, mean in ((teacher, 10.0), (student, 30.0)):
+        model(mean + torch.tensor([[-1.0], [1.0]]))
+    average_statistics(nn.ModuleList([teacher]), nn.ModuleList([student]), 0.5)
+    assert teacher.running_mean.item() == pytest.approx(20.0)
+    y = teacher.eval()(torch.tensor([[21.0]]))  # variance 2
+    assert y.item() == pytest.approx(2**-0.5, rel=1e-5)
+
+
 DOORS = [
     (network, network, -0.1, OptionError, "from 0 to 1, got -0.1"),
     (network, network, float("nan"), OptionError, "got nan"),
