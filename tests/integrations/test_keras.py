@@ -37,7 +37,7 @@ def call(layer, x, axis, **options):
 
 
 def close(found, expected, what):
-    assert_close(array(found), array(expected), torch.float32, what, looser=4)
+    assert_close(array(found), array(expected), torch.float32, what, looser=20)  # theirs: 1.5e-5
 
 
 OPTIONS = [

@@ -86,7 +86,7 @@ def build(parts: Parts, ndim: int) -> Layer:
         affine=affine,
         bias="bias" in arrays,
         dtype=torch.float64 if double else torch.float32,
-        # correction=0,
+        correction=0,
     )
     with torch.no_grad():
         for name, array in arrays.items():
