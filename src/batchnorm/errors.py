@@ -29,6 +29,10 @@ class OptionError(BatchNormError, ValueError):
     """An option has a value outside its range."""
 
 
+class NonFiniteError(BatchNormError, FloatingPointError):
+    """A statistic of a batch is NaN or infinite, and that was to be an error."""
+
+
 class BackendError(BatchNormError, RuntimeError):
     """A backend was asked for by name and cannot be had."""
 

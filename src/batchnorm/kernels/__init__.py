@@ -4,11 +4,12 @@
 compiled for the processor.
 """
 
+from ._running import Running as Running
+from ._running import update_ as update_
 from ._select import PLAIN as PLAIN
 from ._select import Backward as Backward
 from ._select import Epilogue as Epilogue
 from ._select import Forward as Forward
-from ._select import Running as Running
 from ._select import Saved as Saved
 from ._select import available as available
 from ._select import backend as backend

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from batchnorm import _axes
 from batchnorm.kernels import _mask
+from batchnorm.kernels._running import Running, update_
 from batchnorm.kernels._select import (
     PLAIN,
     Backward,
     Epilogue,
     Forward,
-    Running,
     Saved,
     gradient_dtype,
 )
@@ -69,7 +69,7 @@ def forward(
     mask = _mask.pack((y <= 0).logical_not_()) if masked else None
     statistics = torch.stack((mean, var, invstd))
     if running is not None:
-        update_(running, statistics, _axes.count(x.shape))
+        update_(running, mean, var, _axes.count(x.shape))
     return Forward(y, statistics, mask)
 
 
@@ -107,28 +107,6 @@ def backward(
     dx.mul_(_column(invstd if weight is None else invstd * weight, x))
     dtype = gradient_dtype(weight)
     return Backward(torch.empty_like(x).copy_(dx), dweight.to(dtype), dbias.to(dtype), dresidual)
-
-
-def update_(running: Running, statistics: Tensor, count: int) -> None:
-    """Move running statistics towards those of a batch, in place, and count it.
-
-    Args:
-        running: what is moved.
-        statistics: of the batch, as a forward returns them.
-        count: values per channel in the batch, at least 2.
-    """
-    if running.mean is not None:
-        _move(running.mean, statistics[0], running.momentum)
-    if running.var is not None:
-        _move(running.var, statistics[1] * (count / (count - 1)), running.momentum)
-    if running.counter is not None:
-        running.counter.add_(1)
-
-
-def _move(running: Tensor, batch: Tensor, momentum: float | Tensor) -> None:
-    if isinstance(momentum, Tensor):
-        momentum = momentum.to(running.dtype)
-    running.lerp_(batch.to(running.dtype), momentum)
 
 
 def activate(z: Tensor, epilogue: Epilogue) -> Tensor:

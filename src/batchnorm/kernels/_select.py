@@ -12,6 +12,8 @@ from torch import Tensor
 
 from batchnorm.errors import BackendError
 
+from ._running import Running
+
 _log = logging.getLogger("batchnorm")
 
 
@@ -28,22 +30,6 @@ class Epilogue(NamedTuple):
 
 
 PLAIN = Epilogue()
-
-
-class Running(NamedTuple):
-    """Population statistics that a forward moves towards those of its batch, in place.
-
-    Attributes:
-        mean: running mean, shape ``(C,)``, or `None`.
-        var: running variance, shape ``(C,)``, or `None`; the batch enters it unbiased.
-        counter: number of batches, an int64 of shape ``()`` that goes up by one, or `None`.
-        momentum: weight of the batch.
-    """
-
-    mean: Tensor | None
-    var: Tensor | None
-    counter: Tensor | None
-    momentum: float | Tensor
 
 
 class Forward(NamedTuple):

@@ -1,5 +1,6 @@
 """Layers: torch's own constructors, buffers and `state_dict`, with exact arithmetic."""
 
+from ._accumulate import accumulate_statistics as accumulate_statistics
 from ._batchnorm import BatchNorm1d as BatchNorm1d
 from ._batchnorm import BatchNorm2d as BatchNorm2d
 from ._batchnorm import BatchNorm3d as BatchNorm3d

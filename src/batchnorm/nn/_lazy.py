@@ -6,10 +6,11 @@ changes.
 
 import torch
 
-from ._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d, _Layer
+from ._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from ._layer import Layer
 
 
-class LazyBatchNorm1d(_Layer, torch.nn.LazyBatchNorm1d):
+class LazyBatchNorm1d(Layer, torch.nn.LazyBatchNorm1d):
     """A `BatchNorm1d` whose `num_features` is the first input's number of channels.
 
     Arguments as in `BatchNorm1d`, without `num_features`. After the first forward, or after
@@ -25,7 +26,7 @@ class LazyBatchNorm1d(_Layer, torch.nn.LazyBatchNorm1d):
     cls_to_become = BatchNorm1d
 
 
-class LazyBatchNorm2d(_Layer, torch.nn.LazyBatchNorm2d):
+class LazyBatchNorm2d(Layer, torch.nn.LazyBatchNorm2d):
     """A `BatchNorm2d` whose `num_features` is the first input's number of channels.
 
     Example:
@@ -38,7 +39,7 @@ class LazyBatchNorm2d(_Layer, torch.nn.LazyBatchNorm2d):
     cls_to_become = BatchNorm2d
 
 
-class LazyBatchNorm3d(_Layer, torch.nn.LazyBatchNorm3d):
+class LazyBatchNorm3d(Layer, torch.nn.LazyBatchNorm3d):
     """A `BatchNorm3d` whose `num_features` is the first input's number of channels.
 
     Example:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import _C, Tensor
+from torch.autograd import forward_ad
 
 from batchnorm import _axes, kernels
 from batchnorm.kernels import (
@@ -25,6 +26,7 @@ from batchnorm.kernels import (
     gradient_dtype,
 )
 
+from . import _composite
 from ._second import second
 
 _FORWARD = (
@@ -74,9 +76,9 @@ def forward(
         running: moved towards the statistics of the batch, of at least 2 values a channel.
     """
     if not _plain(x):
-        out = Forward(*_forward_op(x, weight, bias, mean, var, eps, residual, *epilogue))
+        out = _watched(x, weight, bias, mean, var, eps, residual, epilogue)
         if running is not None:
-            _eager.update_(running, out.statistics, _axes.count(x.shape))
+            kernels.update_(running, out.statistics[0], out.statistics[1], _axes.count(x.shape))
         return out
     compute = kernels.current(x.device).forward
     if torch.is_grad_enabled() and _C._any_requires_grad(x, weight, bias, residual):
@@ -92,8 +94,61 @@ def _plain(x: Tensor) -> bool:
         torch.compiler.is_compiling()
         or type(x) not in _PLAIN_TYPES
         or _C._len_torch_dispatch_stack()
-        or _C._are_functorch_transforms_active()
+        or _transformed()
     )
+
+
+def _transformed() -> bool:
+    """Whether something differentiates or maps this call that knows torch's own operators only."""
+    return (
+        _C._are_functorch_transforms_active()
+        or forward_ad._current_level >= 0
+        or _C._get_tracing_state() is not None
+    )
+
+
+def _watched(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    residual: Tensor | None,
+    epilogue: Epilogue,
+) -> Forward:
+    compiling = torch.compiler.is_compiling()
+    if mean is not None and var is not None and (compiling or _C._get_tracing_state() is not None):
+        # A map that compilers fuse with what stands around it, and that exporters know.
+        y = _composite.affine(x, weight, bias, mean, var, eps, residual, epilogue)
+        return Forward(y, torch.stack((mean, var, (var + eps).rsqrt())).double(), None)
+    if not compiling and _transformed():
+        y, statistics = _composite.forward(x, weight, bias, mean, var, eps, residual, epilogue)
+        return Forward(y, statistics, None)
+    return Forward(*_forward_op(x, weight, bias, mean, var, eps, residual, *epilogue))
+
+
+def weighted(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    eps: float,
+    residual: Tensor | None,
+    epilogue: Epilogue,
+    weights: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """Return `forward` under statistics in which the values of `x` count by their weights.
+
+    Args:
+        x: input, shape ``(N, C, *)``.
+        weight: scale, shape ``(C,)``; `None` is 1.
+        bias: shift, shape ``(C,)``; `None` is 0.
+        eps: added to the variance, inside the square root.
+        residual: added before the activation, shape of `x`; `None` is 0.
+        epilogue: the activation.
+        weights: how often each value counts, shape ``(N, 1, *)``.
+    """
+    return _composite.forward(x, weight, bias, None, None, eps, residual, epilogue, weights)
 
 
 # ------------------------------------------------------------------------------- computing
@@ -324,6 +379,10 @@ def _differentiable_forward(
     alpha: float = 0.0,
 ) -> tuple[Tensor, ...]:
     """Record the derivative, then go below."""
+    if _C._are_functorch_transforms_active():  # a compiler traces through a transform
+        epilogue = Epilogue(activation, alpha)
+        y, statistics = _composite.forward(x, weight, bias, mean, var, eps, residual, epilogue)
+        return y, statistics, x.new_empty(0, dtype=torch.uint8)
     below = _below(_forward_op, keyset)
     if not (torch.is_grad_enabled() and _C._any_requires_grad(x, weight, bias, residual)):
         return below(x, weight, bias, mean, var, eps, residual, activation, alpha)

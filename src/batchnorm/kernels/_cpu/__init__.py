@@ -9,22 +9,23 @@ from torch import Tensor
 
 from batchnorm import _axes
 from batchnorm.kernels import _eager, _mask
+from batchnorm.kernels._running import Running, update_
 from batchnorm.kernels._select import (
     PLAIN,
     Backward,
     Epilogue,
     Forward,
-    Running,
     Saved,
     gradient_dtype,
 )
 
 from . import _context as at
-from ._compile import kernel
+from ._compile import kernel, running_kernel
 from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, processor_has
 from ._plan import plan
 from ._pool import FRESH_PAGES, cache_sizes, parallel_for, prefer_huge_pages
-from ._values import IDENTITY, LEAKY_RELU, RELU, SILU
+from ._running import context_of
+from ._values import IDENTITY, LEAKY_RELU, RELU, SILU, STORED
 
 _STORAGE = {
     torch.float64: FLOAT64,
@@ -32,8 +33,6 @@ _STORAGE = {
     torch.bfloat16: BFLOAT16,
     torch.float16: FLOAT16,
 }
-# How a per-channel tensor is stored, in the numbers of `_values`.
-_STORED = {torch.float64: 1, torch.float32: 2, torch.bfloat16: 3, torch.float16: 4}
 _ACTIVATION = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU, "silu": SILU}
 # Tensors of the input's size that a pass reads and writes, without and with a residual.
 _TENSORS = {
@@ -71,7 +70,6 @@ def forward(
         ordered = x.contiguous()
         out = forward(ordered, weight, bias, mean, var, eps, residual, epilogue, running)
         return out._replace(y=torch.empty_like(x).copy_(out.y))
-    moved, momentum = _moved(running)
     if residual is not None:
         residual = _laid_out(residual, x)
     y = _fresh(x, launch)
@@ -105,16 +103,14 @@ def forward(
         0,
         _address(scratch),
         mean is None,
-        *moved,
         eps,
         epilogue.alpha,
-        momentum,
     )
     _run(launch, call)
     if mask is not None:
         mask[-1] = _mask.CPU
-    if running is not None and moved is _UNMOVED:
-        _eager.update_(running, statistics, _axes.count(x.shape))
+    if running is not None:
+        _update(running, statistics, _axes.count(x.shape))
     return Forward(y, statistics, mask)
 
 
@@ -167,36 +163,25 @@ def backward(
         first + 16 * channels,
         dweight.data_ptr(),
         dbias.data_ptr(),
-        _STORED[dtype],
+        STORED[dtype],
         _address(scratch),
         batch_statistics,
-        *_UNMOVED,
         0.0,
         epilogue.alpha,
-        0.0,
     )
     _run(launch, call)
     return Backward(dx, dweight, dbias, dresidual)
 
 
 _NONE = (0, 0, 0, 0)
-_UNMOVED = (0, 0, 0, 0, 0)
 
 
-def _moved(running: Running | None) -> tuple[tuple[int, ...], float]:
-    """Return the addresses of what the kernel moves, if it can, and the weight of the batch."""
-    if running is None:
-        return _UNMOVED, 0.0
-    mean, var, counter, momentum = running
-    if isinstance(momentum, Tensor):
-        return _UNMOVED, 0.0
-    for tensor in (mean, var, counter):
-        if tensor is not None and not tensor.is_contiguous():
-            return _UNMOVED, 0.0
-    for tensor in (mean, var, counter):
-        if tensor is not None and not tensor.is_inference():
-            torch.autograd.graph.increment_version(tensor)  # autograd has to see the change
-    return (*_parameter(mean), *_parameter(var), _address(counter)), momentum
+def _update(running: Running, statistics: Tensor, count: int) -> None:
+    context = context_of(running, statistics, count)
+    if context is None:
+        update_(running, statistics[0], statistics[1], count)
+    else:
+        _parallel_for(0, 1, 1, running_kernel(), context)
 
 
 class _Launch(NamedTuple):
@@ -272,4 +257,4 @@ def _address(tensor: Tensor | None) -> int:
 
 
 def _parameter(tensor: Tensor | None) -> tuple[int, int]:
-    return (0, 0) if tensor is None else (tensor.data_ptr(), _STORED[tensor.dtype])
+    return (0, 0) if tensor is None else (tensor.data_ptr(), STORED[tensor.dtype])

@@ -5,7 +5,6 @@ Where several tasks share a channel, one of them is its owner and writes what is
 
 from . import _context as at
 from ._memory import FLOAT64, get, inlined, pointer, put, real
-from ._running import move
 from ._values import around_mean, factors_of, give, line_of, parameter, scale_of
 
 
@@ -20,7 +19,7 @@ def population(c, channel):
 
 @inlined
 def settle(c, x, channel, mean, var, owner):
-    """Return a channel's line; write its statistics, and move the running ones."""
+    """Return a channel's line; write its statistics."""
     weight = parameter(c[at.WEIGHT], c[at.WEIGHT_STORED], channel, 1.0)
     bias = parameter(c[at.BIAS], c[at.BIAS_STORED], channel, 0.0)
     invstd, scale = scale_of(var, weight, real(c[at.EPS]))
@@ -28,7 +27,6 @@ def settle(c, x, channel, mean, var, owner):
         put(pointer(c[at.MEAN], FLOAT64), channel, mean)
         put(pointer(c[at.VAR], FLOAT64), channel, var)
         put(pointer(c[at.INVSTD], FLOAT64), channel, invstd)
-        move(c, channel, mean, var)
     return line_of(x, mean, scale, bias)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import cfunc, types
 
-from . import _planes, _rows
+from . import _planes, _rows, _running
 
 _log = logging.getLogger("batchnorm")
 _lock = threading.RLock()
@@ -58,6 +58,14 @@ def kernel(
                 _kept[key] = _compile(function, f"{layout} {direction}")
             address = _addresses[key] = int(_kept[key].address)
     return address
+
+
+@functools.cache
+def running_kernel() -> int:
+    """Return the address of the kernel that moves the running statistics."""
+    with _lock:
+        _kept[()] = _compile(_running.update(_version()), "running statistics")
+        return int(_kept[()].address)
 
 
 def _compile(function: Any, name: str) -> Any:

@@ -1,7 +1,6 @@
 """What a kernel is told: an array of 8-byte words, by position.
 
-Addresses and sizes are integers; `EPS`, `ALPHA` and `MOMENTUM` are the
-bits of a float64. First come the words
+Addresses and sizes are integers; `EPS` and `ALPHA` are the bits of a float64. First come the words
 of a call, then those of a plan, which is made once for a shape.
 """
 
@@ -30,15 +29,9 @@ CALL = (
     GRADIENTS_STORED,
     SCRATCH,
     BATCH_STATISTICS,
-    RUNNING_MEAN,
-    RUNNING_MEAN_STORED,
-    RUNNING_VAR,
-    RUNNING_VAR_STORED,
-    COUNTER,
     EPS,
     ALPHA,  # parameter of the activation
-    MOMENTUM,
-) = tuple(range(30))
+) = tuple(range(24))
 
 PLAN = (
     PHASE,
@@ -54,10 +47,10 @@ PLAN = (
     CHUNK,  # values of a plane that are taken at once
     PIECES,  # chunks of a plane
     STRIP,  # rows that are taken at once
-) = tuple(range(30, 43))
+) = tuple(range(24, 37))
 
 # A kernel may be run in two phases, with all threads waiting between them.
 SUM, APPLY = 1, 2
 
-pack_call = struct.Struct(f"{len(CALL) - 3}q3d").pack
+pack_call = struct.Struct(f"{len(CALL) - 2}q2d").pack
 pack_plan = struct.Struct(f"{len(PLAN)}q").pack

@@ -1,6 +1,17 @@
-"""Moving the running statistics: by the kernel that has just found those of the batch."""
+"""Moving the running statistics, after the kernel that has found those of the batch.
 
-from . import _context as at
+A kernel of its own: whether a batch may enter is known when all channels have been seen.
+"""
+
+import struct
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from batchnorm.kernels._running import Running
+
 from ._memory import (
     BFLOAT16,
     FLOAT16,
@@ -15,16 +26,83 @@ from ._memory import (
     real,
     rounded,
 )
-from ._values import AS_BFLOAT16, AS_FLOAT16, AS_FLOAT32, AS_FLOAT64
+from ._values import AS_BFLOAT16, AS_FLOAT16, AS_FLOAT32, AS_FLOAT64, STORED
+
+(
+    CHANNELS,
+    MEAN,
+    VAR,
+    RUNNING_MEAN,
+    RUNNING_MEAN_STORED,
+    RUNNING_VAR,
+    RUNNING_VAR_STORED,
+    COUNTER,
+    SKIPPED,
+    SKIP,
+    CUMULATIVE,
+    FACTOR,  # of the variance, against its bias
+    MOMENTUM,
+) = range(13)
+_pack = struct.Struct("11q2d").pack
+
+# What rounds to infinity, from these magnitudes on: the largest number and half a unit of its last
+# digit.
+_INFINITE_FLOAT32 = float.fromhex("0x1.ffffffp+127")
+_INFINITE_BFLOAT16 = float.fromhex("0x1.ffp+127")
+_INFINITE_FLOAT16 = float.fromhex("0x1.ffep+15")
+
+
+def context_of(running: Running, statistics: Tensor, count: int) -> bytes | None:
+    """Return what the kernel is told; `None` where it cannot do it."""
+    mean, var, counter, momentum, skip, skipped, correction = running
+    if isinstance(momentum, Tensor):
+        return None
+    moved = [tensor for tensor in (mean, var, counter, skipped) if tensor is not None]
+    for tensor in moved:
+        if not tensor.is_contiguous():
+            return None
+    for tensor in moved:
+        if not tensor.is_inference():
+            increment_version(tensor)  # autograd has to see the change
+    first, channels = statistics.data_ptr(), statistics.shape[1]
+    return _pack(
+        channels,
+        first,
+        first + 8 * channels,
+        *_place(mean),
+        *_place(var),
+        0 if counter is None else counter.data_ptr(),
+        0 if skipped is None else skipped.data_ptr(),
+        skip,
+        momentum is None,
+        count / (count - correction),
+        0.0 if momentum is None else momentum,
+    )
+
+
+def _place(tensor: Tensor | None) -> tuple[int, int]:
+    return (0, 0) if tensor is None else (tensor.data_ptr(), STORED[tensor.dtype])
+
+
+@inlined
+def _fits(value, stored):
+    if stored == AS_FLOAT32:
+        return abs(value) < _INFINITE_FLOAT32
+    if stored == AS_BFLOAT16:
+        return abs(value) < _INFINITE_BFLOAT16
+    if stored == AS_FLOAT16:
+        return abs(value) < _INFINITE_FLOAT16
+    if stored == AS_FLOAT64:
+        return abs(value) < np.inf
+    return True
 
 
 @inlined
 def _move(running, i, new, momentum):
     before = get(running, i) * 1.0
     # At momentum 1 nothing may be left of the old, not even an infinity.
-    put(
-        running, i, rounded(running, new if momentum == 1.0 else before + momentum * (new - before))
-    )
+    moved = new if momentum == 1.0 else before + momentum * (new - before)
+    put(running, i, rounded(running, moved))
 
 
 @inlined
@@ -39,12 +117,28 @@ def _move_stored(address, stored, i, new, momentum):
         _move(pointer(address, FLOAT16), i, new, momentum)
 
 
-@inlined
-def move(c, channel, mean, var):
-    """Move a channel's running statistics, if there are any, and count the batch at the first."""
-    momentum = real(c[at.MOMENTUM])
-    unbiased = var * c[at.COUNT] / (c[at.COUNT] - 1)
-    _move_stored(c[at.RUNNING_MEAN], c[at.RUNNING_MEAN_STORED], channel, mean, momentum)
-    _move_stored(c[at.RUNNING_VAR], c[at.RUNNING_VAR_STORED], channel, unbiased, momentum)
-    if channel == 0 and c[at.COUNTER] != 0:
-        add_to(pointer(c[at.COUNTER], INTEGER), 1)
+def update(version: int) -> Any:
+    """Return the kernel; `version` becomes part of the key of the compiled code on disk."""
+
+    def running_update(begin, end, c):
+        means, variances = pointer(c[MEAN], FLOAT64), pointer(c[VAR], FLOAT64)
+        factor, momentum = real(c[FACTOR]), real(c[MOMENTUM])
+        counter = pointer(c[COUNTER], INTEGER)
+        if c[SKIP] != 0:
+            for i in range(c[CHANNELS]):
+                fits = _fits(get(means, i), c[RUNNING_MEAN_STORED])
+                if not (fits and _fits(get(variances, i) * factor, c[RUNNING_VAR_STORED])):
+                    if c[SKIPPED] != 0:
+                        add_to(pointer(c[SKIPPED], INTEGER), 1)
+                    return version
+        if c[CUMULATIVE] != 0:
+            momentum = 1.0 / (counter[0] + 1.0)
+        for i in range(c[CHANNELS]):
+            new, spread = get(means, i), get(variances, i) * factor
+            _move_stored(c[RUNNING_MEAN], c[RUNNING_MEAN_STORED], i, new, momentum)
+            _move_stored(c[RUNNING_VAR], c[RUNNING_VAR_STORED], i, spread, momentum)
+        if c[COUNTER] != 0:
+            add_to(counter, 1)
+        return version
+
+    return running_update

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import torch
 from numba import types
 from numba.extending import overload
 
@@ -19,6 +20,12 @@ IDENTITY, RELU, LEAKY_RELU, SILU = range(4)
 
 # How a per-channel tensor is stored; ABSENT gives the default.
 ABSENT, AS_FLOAT64, AS_FLOAT32, AS_BFLOAT16, AS_FLOAT16 = range(5)
+STORED = {
+    torch.float64: AS_FLOAT64,
+    torch.float32: AS_FLOAT32,
+    torch.bfloat16: AS_BFLOAT16,
+    torch.float16: AS_FLOAT16,
+}
 
 
 @inlined

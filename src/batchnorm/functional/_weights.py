@@ -1,0 +1,87 @@
+"""Which values count in the statistics of a batch, and how much."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from batchnorm.errors import DeviceError, DTypeError, ShapeError
+
+
+class Weights(NamedTuple):
+    """Weights of the values of a batch.
+
+    Attributes:
+        values: how often each value counts, shape ``(N, 1, *)``.
+        there: which values there are, a bool of that shape; `None` is all.
+    """
+
+    values: Tensor
+    there: Tensor | None
+
+    def keep(self, x: Tensor) -> Tensor:
+        """Return `x` with 0 where there is nothing, whatever stood there, and no gradient there."""
+        return x if self.there is None else torch.where(self.there, x, 0.0)
+
+
+def weights_of(x: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> Weights | None:
+    """Return the weights of the values of `x`; `None` where all count once.
+
+    Args:
+        x: input, shape ``(N, C, *)``.
+        mask: which positions there are, a bool of shape ``(N, *)``.
+        sample_weight: how often each sample counts, shape ``(N,)``.
+
+    Raises:
+        ShapeError: the mask or the weights have another shape.
+        DTypeError: the mask is not bool, or the weights are bool or complex.
+        DeviceError: they are on another device than `x`.
+    """
+    if mask is None and sample_weight is None:
+        return None
+    values, there = x.new_ones((), dtype=torch.float64), None
+    if mask is not None:
+        _check_mask(x, mask)
+        there = mask.unsqueeze(1)
+        values = there.double()
+    if sample_weight is not None:
+        _check_sample_weight(x, sample_weight)
+        values = values * sample_weight.double().reshape(-1, *(1,) * (x.ndim - 1))
+    return Weights(values.expand(x.shape[0], 1, *x.shape[2:]), there)
+
+
+def _check_mask(x: Tensor, mask: Tensor) -> None:
+    wanted = (x.shape[0], *x.shape[2:])
+    if mask.shape != wanted:
+        raise ShapeError(
+            f"mask needs shape {tuple(wanted)}, x {tuple(x.shape)} without its channels, "
+            f"got {tuple(mask.shape)}: expand it or leave out its channel dimension"
+        )
+    if mask.dtype != torch.bool:
+        raise DTypeError(
+            f"mask needs to be bool, True where there is a value, got {mask.dtype}: "
+            "convert it, as in mask.bool(), or give weights as sample_weight"
+        )
+    _check_device(x, mask, "mask")
+
+
+def _check_sample_weight(x: Tensor, sample_weight: Tensor) -> None:
+    if sample_weight.shape != x.shape[:1]:
+        raise ShapeError(
+            f"sample_weight needs shape ({x.shape[0]},), one weight for each sample of x "
+            f"{tuple(x.shape)}, got {tuple(sample_weight.shape)}: flatten it"
+        )
+    if sample_weight.dtype == torch.bool or sample_weight.is_complex():
+        raise DTypeError(
+            f"sample_weight needs a real dtype, got {sample_weight.dtype}: "
+            "convert it, as in sample_weight.float(), or give a mask"
+        )
+    _check_device(x, sample_weight, "sample_weight")
+
+
+def _check_device(x: Tensor, found: Tensor, name: str) -> None:
+    if found.device != x.device:
+        raise DeviceError(
+            f"{name} needs to be on the device of x, {x.device}, got {found.device}: "
+            f"move it, as in {name}.to(x.device)"
+        )

@@ -1,0 +1,87 @@
+"""Population statistics that training moves: what they are, and how a batch moves them.
+
+Plain torch operations, on any device and under any tracer, without waiting for the device.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Running(NamedTuple):
+    """Population statistics that a forward moves towards those of its batch, in place.
+
+    Attributes:
+        mean: running mean, shape ``(C,)``, or `None`.
+        var: running variance, shape ``(C,)``, or `None`.
+        counter: number of batches that moved them, an int64 of shape ``()``, or `None`.
+        momentum: weight of the batch; `None` is one over the number of batches, the counter's.
+        skip: leave out a batch with a statistic that is not finite, in any channel.
+        skipped: number of batches left out for that, an int64 of shape ``()``, or `None`.
+        correction: the variance of the batch enters as its squared deviations divided by
+            count - correction.
+    """
+
+    mean: Tensor | None
+    var: Tensor | None
+    counter: Tensor | None
+    momentum: float | Tensor | None
+    skip: bool = True
+    skipped: Tensor | None = None
+    correction: int = 1
+
+
+def update_(running: Running, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
+    """Move running statistics towards those of a batch, in place, and count it.
+
+    Args:
+        running: what is moved.
+        mean: of the batch, ``(C,)``, float64.
+        var: of the batch, biased, ``(C,)``, float64.
+        count: values per channel in the batch. A number has to exceed the correction; where a
+            tensor does not, nothing moves.
+    """
+    factor, enough = _factor(count, running.correction)
+    new = [
+        (moved, value.to(moved.dtype))
+        for moved, value in ((running.mean, mean), (running.var, var * factor))
+        if moved is not None
+    ]
+    finite = None
+    if running.skip and new:
+        finite = torch.stack([value.isfinite().all() for _, value in new]).all()
+    used = _both(enough, finite)
+    momentum = _momentum(running)
+    if used is not None:
+        momentum = momentum * used.double()
+        new = [(moved, torch.where(used, value, moved)) for moved, value in new]
+    for moved, value in new:
+        moved.lerp_(value, momentum.to(moved.dtype) if isinstance(momentum, Tensor) else momentum)
+    if running.counter is not None:
+        running.counter.add_(1 if used is None else used)
+    if running.skipped is not None and finite is not None:
+        left_out = finite.logical_not()
+        running.skipped.add_(left_out if enough is None else left_out.logical_and(enough))
+
+
+def _factor(count: int | Tensor, correction: int) -> tuple[float | Tensor, Tensor | None]:
+    """Return what turns a biased variance into the one that is kept, and whether it can."""
+    if not isinstance(count, Tensor):
+        return count / (count - correction), None
+    degrees = count.double() - correction
+    enough = degrees > 0
+    return count / torch.where(enough, degrees, 1.0), enough
+
+
+def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    if one is None or other is None:
+        return other if one is None else one
+    return one.logical_and(other)
+
+
+def _momentum(running: Running) -> float | Tensor:
+    if running.momentum is not None:
+        return running.momentum
+    assert running.counter is not None  # noqa: S101 -- the door has seen to it
+    return (running.counter + 1).double().reciprocal()

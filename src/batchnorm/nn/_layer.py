@@ -1,0 +1,224 @@
+"""What every layer shares: the options, the state, and what becomes of a batch."""
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import UninitializedBuffer
+
+from batchnorm import functional
+from batchnorm._moments import Moments
+from batchnorm.errors import ShapeError
+
+from ._modes import Modes
+
+_REDUCED_PRECISION = (torch.float16, torch.bfloat16)
+_USUAL = {
+    "nonfinite": "skip",
+    "debias": False,
+    "correction": 1,
+    "frozen": False,
+    "affine_frozen": False,
+    "adapting": False,
+}
+_STATISTICS = ("running_mean", "running_var")
+
+
+class Layer(Modes, _BatchNorm):
+    """The constructor and the forward; subclasses say what they take."""
+
+    _ndims: tuple[int, ...]
+
+    # Defaults for layers that were pickled before there was the option.
+    nonfinite: str = "skip"
+    debias: bool = False
+    correction: int = 1
+    _accumulated: list[Moments] | None = None
+
+    def __init__(
+        self,
+        *arguments: Any,
+        activation: str | None = None,
+        negative_slope: float = 0.01,
+        nonfinite: str = "skip",
+        debias: bool = False,
+        correction: int = 1,
+        **options: Any,
+    ) -> None:
+        functional.check_options(activation, negative_slope, nonfinite, correction)
+        super().__init__(*arguments, **options)
+        self.activation = activation
+        self.negative_slope = negative_slope
+        self.nonfinite = nonfinite
+        self.debias = debias
+        self.correction = correction
+        if self.track_running_stats:
+            skipped = torch.zeros_like(self._buffers["num_batches_tracked"])  # type: ignore[arg-type]
+            self.register_buffer("batches_skipped", skipped, persistent=False)
+            self._restore_float32()
+
+    def forward(
+        self,
+        input: Tensor,  # noqa: A002
+        residual: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor:
+        """Normalize, and in training update the running statistics.
+
+        Args:
+            input: shape ``(N, C, *)`` with as many dimensions as the layer's name says.
+            residual: added before the activation, shape of `input`.
+            mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
+            sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
+        """
+        self._check_input_dim(input)
+        mean, var, counter, weight, bias = self._state()
+        training = self.training and not self.frozen
+        tracked = training and self.track_running_stats and not _recomputing()
+        if tracked and self._accumulated is not None:
+            return self._accumulate(input, residual, mask, sample_weight)
+        batch = training or self.adapting or (mean is None and var is None)
+        if batch and not tracked:
+            mean = var = None
+        elif not batch and self.debias and counter is not None:
+            mean, var = functional.debiased(mean, var, counter, self.momentum)
+        return functional.batch_norm(
+            input,
+            mean,
+            var,
+            weight,
+            bias,
+            batch,
+            0.0 if self.momentum is None and counter is None else self.momentum,  # as torch
+            self.eps,
+            residual=residual,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
+            mask=mask,
+            sample_weight=sample_weight,
+            num_batches_tracked=counter if tracked else None,
+            batches_skipped=self._buffers.get("batches_skipped") if tracked else None,
+            nonfinite=self.nonfinite,
+            correction=self.correction,
+        )
+
+    def _state(self) -> tuple[Any, ...]:
+        """Return the buffers and parameters, past `__getattr__`, which takes 3 µs for them."""
+        buffers, parameters = self._buffers, self._parameters
+        try:
+            mean = buffers["running_mean"]
+            if mean is not None and mean.dtype in _REDUCED_PRECISION:
+                self._restore_float32()  # somebody has cast the buffers past the module
+                mean = buffers["running_mean"]
+            return (
+                mean,
+                buffers["running_var"],
+                buffers["num_batches_tracked"],
+                parameters["weight"],
+                parameters["bias"],
+            )
+        except KeyError:  # one has been made a property, as a parametrization does
+            counter = self.num_batches_tracked
+            return self.running_mean, self.running_var, counter, self.weight, self.bias
+
+    # --------------------------------------------------------------------- micro-batches
+
+    def _accumulate(
+        self,
+        x: Tensor,
+        residual: Tensor | None,
+        mask: Tensor | None,
+        sample_weight: Tensor | None,
+    ) -> Tensor:
+        """Normalize, and keep the moments for `_update`."""
+        y, moments = functional.normalize(
+            x,
+            self.weight,
+            self.bias,
+            eps=self.eps,
+            residual=residual,
+            activation=self.activation,
+            negative_slope=self.negative_slope,
+            mask=mask,
+            sample_weight=sample_weight,
+        )
+        assert self._accumulated is not None  # noqa: S101 -- the caller has seen to it
+        self._accumulated.append(moments)
+        return y
+
+    def _update(self, moments: Moments) -> None:
+        """Move the running statistics as one batch with these moments would."""
+        assert self.running_mean is not None  # noqa: S101 -- tracked, or there were no moments
+        assert self.running_var is not None  # noqa: S101
+        functional.update_running_(
+            self.running_mean,
+            self.running_var,
+            moments,
+            self.momentum,
+            num_batches_tracked=self.num_batches_tracked,
+            batches_skipped=self._buffers.get("batches_skipped"),
+            nonfinite=self.nonfinite,
+            correction=self.correction,
+        )
+
+    # ----------------------------------------------------------------------------- state
+
+    def reset_running_stats(self) -> None:
+        """Set the running statistics and the counters to their start."""
+        super().reset_running_stats()
+        skipped = self._buffers.get("batches_skipped")
+        if skipped is not None:
+            skipped.zero_()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move and convert, but leave the running statistics their 24 bits."""
+        statistics = {id(self._buffers.get(name)) for name in _STATISTICS}
+
+        def keep(tensor: Tensor) -> Tensor:
+            found = fn(tensor)
+            if id(tensor) in statistics and found.dtype in _REDUCED_PRECISION:
+                return tensor.to(device=found.device, dtype=torch.float32)
+            return found
+
+        super()._apply(keep, recurse)  # type: ignore[no-untyped-call] # torch has no types here
+        return self
+
+    def _restore_float32(self) -> None:
+        """Give running statistics of 16 bits, in which small steps would be lost, 32."""
+        for name in _STATISTICS:
+            buffer = self._buffers.get(name)
+            if buffer is not None and buffer.dtype in _REDUCED_PRECISION:
+                if isinstance(buffer, UninitializedBuffer):
+                    place: dict[str, Any] = {"device": buffer.device, "dtype": torch.float32}
+                    self._buffers[name] = UninitializedBuffer(**place)
+                else:
+                    self._buffers[name] = buffer.float()
+
+    def extra_repr(self) -> str:
+        """Return torch's description, and what differs from a layer of torch's."""
+        words = [super().extra_repr()]  # type: ignore[no-untyped-call] # torch has no types here
+        if self.activation is not None:
+            words.append(f"activation={self.activation!r}")
+        if self.activation == "leaky_relu":
+            words.append(f"negative_slope={self.negative_slope}")
+        told = ("nonfinite", "debias", "correction", "frozen", "affine_frozen", "adapting")
+        options = {name: getattr(self, name) for name in told}
+        words += [f"{name}={value!r}" for name, value in options.items() if value != _USUAL[name]]
+        return ", ".join(words)
+
+    def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
+        if input.ndim not in self._ndims:
+            expected = " or ".join(f"{n}D" for n in self._ndims)
+            raise ShapeError(
+                f"expected {expected} input (got {input.ndim}D input) of shape (N, C, *), "
+                f"got {tuple(input.shape)}: use the BatchNorm1d, 2d or 3d that fits"
+            )
+
+
+def _recomputing() -> bool:
+    """Whether a backward pass runs this forward again, as activation checkpointing does."""
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1  # noqa: SLF001
