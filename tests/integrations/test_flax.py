@@ -136,6 +136,25 @@ def test_flax_infers_what_ours_did(linen, layer):
     assert_close(array(layer.eval()(x)), theirs, torch.float32, looser=4)
 
 
+def test_use_running_average_freezes_the_statistics_alone(linen):
+    case, (params, stats) = Case((4, 3, 5, 6), dtype=torch.float32), variables_of({})
+    ours = from_flax(params, stats, ndim=4, use_running_average=True).train()
+    y = ours(case.x())
+    module = linen.BatchNorm(axis=1, use_running_average=True)
+    theirs = module.apply({"params": params, "batch_stats": stats}, case.x().numpy())
+    assert_close(array(y), theirs, torch.float32, looser=4)
+    np.testing.assert_array_equal(array(ours.running_mean), stats["mean"])
+    assert ours.weight.requires_grad
+
+
+@pytest.mark.parametrize(("given", "back"), [(True, True), (False, None), (None, None)])
+def test_use_running_average_there_and_back(given, back):
+    layer = from_flax(*variables_of({}), ndim=4, use_running_average=given)
+    assert layer.frozen is bool(given)
+    assert all(parameter.requires_grad for parameter in layer.parameters())
+    assert to_flax(layer)[0]["use_running_average"] is back
+
+
 def test_arrays_of_a_whole_model_are_refused():
     params, stats = variables_of({})
     text = "scale and bias, .* got .*: give the entries of one BatchNorm"

@@ -128,6 +128,37 @@ def test_keras_infers_what_ours_did(keras, layer):
     close(layer.eval()(x), theirs(x), "inference")
 
 
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_not_trainable_is_frozen_whatever_the_mode(keras, options):
+    case = Case((4, 3, 5, 6), dtype=torch.float32)
+    theirs = real(keras, case.shape, trainable=False, **options)
+    ours = from_keras(theirs).train()
+    before = {key: value.clone() for key, value in ours.state_dict().items()}
+    x1, x2 = case.x().requires_grad_(), case.x().requires_grad_()
+    y1, y2 = ours(x1), theirs(x2, training=True)
+    close(y1, y2, "output")
+    y1.backward(case.dy())
+    y2.backward(case.dy())
+    close(x1.grad, x2.grad, "dx")
+    assert all(torch.equal(value, before[key]) for key, value in ours.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in ours.parameters())
+    assert to_keras(ours)[0]["trainable"] is False
+    assert to_keras(ours.unfreeze())[0]["trainable"] is True
+    learned = {name for name, parameter in ours.named_parameters() if parameter.requires_grad}
+    assert learned == {"weight", "bias"} - {
+        {"scale": "weight", "center": "bias"}.get(option) for option in options
+    }
+
+
+def test_statistics_frozen_alone_are_refused():
+    layer = nn.BatchNorm2d(3).freeze()
+    with pytest.raises(
+        OptionError, match=r"whose parameters learn: call layer.freeze\(affine=True"
+    ):
+        to_keras(layer)
+    assert to_keras(nn.BatchNorm2d(3, affine=False).freeze())[0]["trainable"] is False
+
+
 WEIGHTS = {key: np.ones(3) for key in ("gamma", "beta", "moving_mean", "moving_variance")}
 
 

@@ -178,20 +178,33 @@ every_writer = pytest.mark.parametrize("write", WRITERS, ids=lambda f: f.__name_
 @pytest.mark.parametrize(
     ("layer", "text"),
     [
-        (nn.BatchNorm2d(3, activation="relu"), "no activation .* got 'relu': set layer.activation"),
-        (nn.BatchNorm2d(3, momentum=None), "no cumulative average, got momentum=None: set"),
-        (
-            nn.BatchNorm2d(3, track_running_stats=False),
-            "needs running statistics, got a layer with",
-        ),
+        (nn.BatchNorm2d(3, activation="relu"), "got one with activation='relu': set layer.act"),
+        (nn.BatchNorm2d(3, momentum=None), "got one with momentum=None: set layer.momentum"),
+        (nn.BatchNorm2d(3, track_running_stats=False), "got one with no running statistics: keep"),
+        (nn.BatchNorm2d(3).adapt(), r"got one with adapting=True: call layer.adapt\(False\)"),
         (nn.LazyBatchNorm2d(), "expected a BatchNorm1d, 2d or 3d, got LazyBatchNorm2d"),
-        (torch.nn.InstanceNorm2d(3), "got InstanceNorm2d, which .* may not have: convert"),
+        (torch.nn.InstanceNorm2d(3), "got InstanceNorm2d, which .* may not have: build"),
     ],
-    ids=["activation", "momentum", "untracked", "lazy", "other"],
+    ids=["activation", "momentum", "untracked", "adapting", "lazy", "other"],
 )
 def test_what_the_other_library_cannot_say_is_refused(write, layer, text):
     with pytest.raises(OptionError, match=text):
         write(layer)
+
+
+@every_writer
+@pytest.mark.parametrize("dtype", TORCH.values(), ids=str)
+def test_debiased_statistics_leave_as_evaluation_uses_them(write, dtype):
+    layer = nn.BatchNorm2d(3, debias=True, momentum=0.01, dtype=dtype)
+    case = Case((4, 3, 5, 6), dtype=dtype)
+    layer(case.x())
+    arrays = {key: value for collection in write(layer)[1:] for key, value in collection.items()}
+    mean = next(value for key, value in arrays.items() if "mean" in key)
+    var = next(value for key, value in arrays.items() if "var" in key)
+    batch = reference.statistics(array(case.x()))
+    assert mean.dtype == var.dtype == layer.running_mean.numpy().dtype
+    assert_close(mean, batch.mean, dtype, "mean", looser=100)  # 1/0.01 of the buffers' rounding
+    assert_close(var, batch.var * batch.count / (batch.count - 1), dtype, "var", looser=100)
 
 
 @every_writer

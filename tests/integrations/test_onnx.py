@@ -122,6 +122,11 @@ def test_there_and_back():
         np.testing.assert_array_equal(after[1][name], value)
 
 
+def test_a_frozen_layer_does_not_train():
+    assert to_onnx(nn.BatchNorm2d(3).train())[0]["training_mode"] == 1
+    assert to_onnx(nn.BatchNorm2d(3).freeze().train())[0]["training_mode"] == 0
+
+
 def test_old_opsets_and_other_nodes_are_refused():
     values = inputs_of(3).values()
     for old in ({"spatial": 0}, {"is_test": 1}, {"consumed_inputs": [0, 0]}):

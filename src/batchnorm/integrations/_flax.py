@@ -89,7 +89,7 @@ def to_flax(
 
     Raises:
         OptionError: the layer has something that flax cannot say: an activation, no running
-            statistics, ``momentum=None``.
+            statistics, ``momentum=None``, adapting.
 
     Note:
         The running statistics are handed over as they are. flax then goes on with the biased

@@ -103,6 +103,7 @@ def from_keras(
         eps=config.get("epsilon", 1e-3),
         decay=config.get("momentum", 0.99),
         frozen=not config.get("trainable", True),
+        affine_frozen=True,
     )
     return build(parts, ndim)
 
@@ -120,7 +121,7 @@ def to_keras(layer: _BatchNorm, *, axis: int = 1) -> tuple[dict[str, Any], dict[
 
     Raises:
         OptionError: the layer has something that Keras cannot say: an activation, no running
-            statistics, ``momentum=None``.
+            statistics, ``momentum=None``, adapting, or frozen with parameters that learn.
 
     Note:
         The running statistics are handed over as they are. Keras then goes on with the biased
@@ -133,6 +134,11 @@ def to_keras(layer: _BatchNorm, *, axis: int = 1) -> tuple[dict[str, Any], dict[
         (0.99, -1, ['gamma', 'beta', 'moving_mean', 'moving_variance'])
     """
     parts = read(layer, "Keras")
+    if parts.frozen and not parts.affine_frozen:
+        raise OptionError(
+            "expected weight and bias frozen with the statistics, as Keras does it, got a frozen "
+            "layer whose parameters learn: call layer.freeze(affine=True) first"
+        )
     config = {
         "axis": axis,
         "momentum": parts.decay,

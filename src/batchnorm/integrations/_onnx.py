@@ -134,7 +134,7 @@ def to_onnx(layer: _BatchNorm) -> tuple[dict[str, Any], dict[str, Any]]:
 
     Raises:
         OptionError: the layer has something that the operator cannot say: an activation, no
-            running statistics, ``momentum=None``.
+            running statistics, ``momentum=None``, adapting.
 
     Note:
         The running statistics are handed over as they are. In training the operator goes on with

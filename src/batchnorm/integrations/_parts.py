@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm import nn
+from batchnorm import functional, nn
 from batchnorm.errors import ChannelError, OptionError, ShapeError
 
 Layer = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -44,7 +43,8 @@ class Parts:
         bias: shift, shape ``(C,)``; `None` is 0, not learned.
         eps: added to the variance, inside the square root.
         decay: weight of the old running statistics in a step, from 0 to 1.
-        frozen: the running statistics are used, and kept, in training too.
+        frozen: the running statistics are used, and left alone, in training too.
+        affine_frozen: weight and bias are not learned either.
     """
 
     mean: Any
@@ -54,6 +54,7 @@ class Parts:
     eps: float
     decay: float
     frozen: bool = False
+    affine_frozen: bool = False
 
 
 def build(parts: Parts, ndim: int) -> Layer:
@@ -93,42 +94,31 @@ def build(parts: Parts, ndim: int) -> Layer:
             getattr(layer, name).copy_(torch.from_numpy(array.astype(np.float64)))
     if affine and "weight" not in arrays:
         layer.weight.requires_grad_(False)  # there is no bias without weight here
-    return layer
+    return layer.freeze(parts.affine_frozen) if parts.frozen else layer
 
 
-def read(layer: _BatchNorm, library: str) -> Parts:
+def read(layer: Any, library: str) -> Parts:
     """Return the parts of a layer, with its arrays copied to NumPy.
+
+    Its running statistics are those that evaluation uses: without their start under `debias`.
 
     Raises:
         OptionError: the layer is of another type, or has what the library cannot say.
     """
-    if type(layer) not in _READABLE:
-        raise OptionError(
-            f"expected a BatchNorm1d, 2d or 3d, got {type(layer).__name__}, which {library} may "
-            "not have: convert the layer to one of the three first"
-        )
-    if layer.running_mean is None or layer.running_var is None:
-        raise OptionError(
-            f"{library} needs running statistics, got a layer without: "
-            "build it with track_running_stats=True"
-        )
-    if layer.momentum is None:
-        raise OptionError(
-            f"{library} has no cumulative average, got momentum=None: "
-            "set layer.momentum to a number first"
-        )
-    if getattr(layer, "activation", None) is not None:
-        raise OptionError(
-            f"{library} has no activation in its batch normalization, got {layer.activation!r}: "
-            "set layer.activation to None and put the activation behind the converted layer"
-        )
+    _check_readable(layer, library)
+    mean, var = layer.running_mean, layer.running_var
+    if getattr(layer, "debias", False):
+        free = functional.debiased(mean, var, layer.num_batches_tracked, layer.momentum)
+        mean, var = (value.to(mean.dtype) for value in free)
     return Parts(
-        mean=_numpy(layer.running_mean),
-        var=_numpy(layer.running_var),
-        weight=None if _constant(layer) else _numpy(layer.weight),
+        mean=_numpy(mean),
+        var=_numpy(var),
+        weight=None if _is_constant_one(layer) else _numpy(layer.weight),
         bias=None if layer.bias is None else _numpy(layer.bias),
         eps=layer.eps,
         decay=complement(layer.momentum),
+        frozen=getattr(layer, "frozen", False),
+        affine_frozen=not any(parameter.requires_grad for parameter in layer.parameters()),
     )
 
 
@@ -142,10 +132,38 @@ def complement(momentum: float) -> float:
     return float(1 - Decimal(repr(float(momentum))))
 
 
-def _constant(layer: _BatchNorm) -> bool:
-    """Return whether the scale is 1 and stays 1."""
+def _check_readable(layer: Any, library: str) -> None:
+    if type(layer) not in _READABLE:
+        raise OptionError(
+            f"expected a BatchNorm1d, 2d or 3d, got {type(layer).__name__}, which {library} may "
+            "not have: build one of the three from its state first"
+        )
+    activation = getattr(layer, "activation", None)
+    for unsayable, what, advice in (
+        (
+            layer.running_mean is None,
+            "no running statistics",
+            "keep them, track_running_stats=True",
+        ),
+        (layer.momentum is None, "momentum=None", "set layer.momentum to a number"),
+        (
+            activation is not None,
+            f"activation={activation!r}",
+            "set layer.activation to None, and put the activation behind the converted layer",
+        ),
+        (getattr(layer, "adapting", False), "adapting=True", "call layer.adapt(False) first"),
+    ):
+        if unsayable:
+            raise OptionError(f"expected a layer that {library} has, got one with {what}: {advice}")
+
+
+def _is_constant_one(layer: Any) -> bool:
+    """Return whether the scale is 1 and is not learned, after `unfreeze` either."""
     weight = layer.weight
-    return weight is None or bool(not weight.requires_grad and (weight == 1).all())
+    if weight is None:
+        return True
+    learned = weight.requires_grad or getattr(layer, "affine_frozen", False)
+    return not learned and bool((weight == 1).all())
 
 
 def _arrays(parts: Parts) -> dict[str, NDArray[Any]]:
