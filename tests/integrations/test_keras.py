@@ -166,7 +166,7 @@ WEIGHTS = {key: np.ones(3) for key in ("gamma", "beta", "moving_mean", "moving_v
     ("option", "text"),
     [
         ({"renorm": True}, "renorm=True of Keras is not converted: .*BatchRenorm1d"),
-        ({"synchronized": True}, "synchronized=True of Keras is not converted: set it to False"),
+        ({"synchronized": True}, r"synchronized=True of Keras .* those of one process, set"),
         ({"virtual_batch_size": 8}, "virtual_batch_size=8 of Keras .*GhostBatchNorm1d"),
         ({"gamma_regularizer": {"l2": 0.1}}, "gamma_regularizer=.* add it to the loss"),
         ({"beta_constraint": "non_neg"}, "beta_constraint=.* apply it after each step"),

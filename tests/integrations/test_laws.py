@@ -124,6 +124,10 @@ def test_arrays_of_other_kinds(convert):
     for kind in (torch.from_numpy, list, lambda value: torch.nn.Parameter(torch.tensor(value))):
         found = convert({key: kind(value) for key, value in state.items()}, 4).state_dict()
         assert all(torch.equal(found[key], expected[key]) for key in expected)
+    mixed = convert(
+        {key: value.astype(np.float32) for key, value in state.items()} | {"bias": state["bias"]}, 4
+    )
+    assert mixed.running_mean.dtype == mixed.bias.dtype == torch.float64
     half = convert({key: torch.tensor(value).bfloat16() for key, value in state.items()}, 4)
     assert half.running_mean.dtype == half.weight.dtype == torch.float32
 
@@ -205,6 +209,22 @@ def test_debiased_statistics_leave_as_evaluation_uses_them(write, dtype):
     assert mean.dtype == var.dtype == layer.running_mean.numpy().dtype
     assert_close(mean, batch.mean, dtype, "mean", looser=100)  # 1/0.01 of the buffers' rounding
     assert_close(var, batch.var * batch.count / (batch.count - 1), dtype, "var", looser=100)
+
+
+@pytest.mark.parametrize("write", WRITERS[:2], ids=lambda f: f.__name__)
+def test_a_scale_is_left_out_only_where_it_is_1_for_good(write):
+    def has_scale(layer):
+        config = write(layer)[0]
+        return config.get("scale", config.get("use_scale"))
+
+    layer = nn.BatchNorm2d(3)
+    assert has_scale(layer)
+    assert has_scale(layer.freeze(affine=True))  # it is learned again after unfreeze
+    layer.unfreeze().weight.requires_grad_(False)
+    assert not has_scale(layer)
+    with torch.no_grad():
+        layer.weight[1] = 2.0
+    assert has_scale(layer)
 
 
 @every_writer

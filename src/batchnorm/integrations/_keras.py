@@ -29,7 +29,7 @@ _SILENT = {
 _ADVICE = {
     "renorm": "batch renormalization is batchnorm.nn.BatchRenorm1d, 2d and 3d",
     "virtual_batch_size": "ghost batches are batchnorm.nn.GhostBatchNorm1d, 2d and 3d",
-    "synchronized": "set it to False in the configuration, and synchronize the converted layer",
+    "synchronized": "statistics here are those of one process, set it to False if that will do",
     "beta_regularizer": "add it to the loss, and set it to None in the configuration",
     "gamma_regularizer": "add it to the loss, and set it to None in the configuration",
     "activity_regularizer": "add it to the loss, and set it to None in the configuration",
@@ -81,14 +81,16 @@ def from_keras(
         >>> type(layer).__name__, layer.momentum, layer.weight.requires_grad
         ('BatchNorm2d', 0.01, False)
     """
-    config, found, known = _opened(layer)
+    config, known = _opened(layer)
     _check(config)
+    if weights is None and not isinstance(layer, Mapping):
+        weights = _weights_of(layer)
     names = [
         *(["gamma"] if config.get("scale", True) else []),
         *(["beta"] if config.get("center", True) else []),
         *_STATISTICS,
     ]
-    values = _named(found if weights is None else weights, names)
+    values = _named(weights, names)
     ndim = known if ndim is None else ndim
     if ndim is None:
         raise OptionError(
@@ -156,16 +158,16 @@ def to_keras(layer: _BatchNorm, *, axis: int = 1) -> tuple[dict[str, Any], dict[
     return config, {name: array for name, array in weights.items() if array is not None}
 
 
-def _opened(layer: Any) -> tuple[Mapping[str, Any], dict[str, Any] | None, int | None]:
-    """Return configuration, weights and number of dimensions, as far as they are there."""
+def _opened(layer: Any) -> tuple[Mapping[str, Any], int | None]:
+    """Return the configuration, and the number of dimensions if it is known."""
     if not isinstance(layer, Mapping):
         _check_type(type(layer).__name__)
-        return layer.get_config(), _weights_of(layer), getattr(layer.input_spec, "ndim", None)
+        return layer.get_config(), getattr(layer.input_spec, "ndim", None)
     if "class_name" not in layer:
-        return layer, None, None
+        return layer, None
     _check_type(layer["class_name"])
     shape = (layer.get("build_config") or {}).get("input_shape")
-    return layer["config"], None, None if shape is None else len(shape)
+    return layer["config"], None if shape is None else len(shape)
 
 
 def _check_type(name: str) -> None:
@@ -212,7 +214,7 @@ def _named(
     if isinstance(weights, Mapping):
         came = ", ".join(weights)
     else:
-        arrays = list(weights or ())
+        arrays = [] if weights is None else list(weights)
         came = f"{len(arrays)} arrays"
         weights = dict(zip(names, arrays, strict=False)) if len(arrays) == len(names) else {}
     if set(weights) != set(names):
