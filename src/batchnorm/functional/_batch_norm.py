@@ -227,9 +227,14 @@ def _train(
     weights: Weights | None = None,
 ) -> tuple[Tensor, Moments]:
     """Normalize with the batch; the moments are those of the values that count."""
+    rows = None if weights is None else weights.rows(x)
     if weights is None:
         y, statistics, _ = ops.forward(x, weight, bias, None, None, eps, residual, epilogue)
         count = torch.tensor(_axes.count(x.shape), device=x.device)
+    elif rows is not None:
+        added = None if residual is None else weights.rows(residual)
+        found, statistics, _ = ops.forward(rows, weight, bias, None, None, eps, added, epilogue)
+        y, count = weights.put_back(found, x), weights.values.sum()
     else:
         residual = None if residual is None else weights.keep(residual)
         y, statistics = ops.weighted(

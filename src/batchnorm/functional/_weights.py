@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from batchnorm import ops
 from batchnorm.errors import DeviceError, DTypeError, ShapeError
 
 
@@ -14,14 +15,33 @@ class Weights(NamedTuple):
     Attributes:
         values: how often each value counts, shape ``(N, 1, *)``.
         there: which values there are, a bool of that shape; `None` is all.
+        equal: whether those that are there count once each.
     """
 
     values: Tensor
     there: Tensor | None
+    equal: bool
 
     def keep(self, x: Tensor) -> Tensor:
         """Return `x` with 0 where there is nothing, whatever stood there, and no gradient there."""
         return x if self.there is None else torch.where(self.there, x, 0.0)
+
+    def rows(self, x: Tensor) -> Tensor | None:
+        """Return the values that are there as a dense ``(M, C)``, which the fast kernels take.
+
+        `None` where that would wait for a device or stop a compiler, where they do not count
+        equally, or where there are fewer than two, which have no variance.
+        """
+        if self.there is None or not self.equal or x.device.type != "cpu" or not ops.plain(x):
+            return None
+        found = x.movedim(1, -1)[self.there.squeeze(1)]
+        return found if len(found) > 1 else None
+
+    def put_back(self, rows: Tensor, x: Tensor) -> Tensor:
+        """Return `rows` where they came from in `x`, and 0 elsewhere."""
+        assert self.there is not None  # noqa: S101 -- the rows came from there
+        empty = torch.zeros_like(x, requires_grad=False).movedim(1, -1)
+        return empty.index_put((self.there.squeeze(1),), rows).movedim(-1, 1)
 
 
 def weights_of(x: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> Weights | None:
@@ -47,7 +67,8 @@ def weights_of(x: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> 
     if sample_weight is not None:
         _check_sample_weight(x, sample_weight)
         values = values * sample_weight.double().reshape(-1, *(1,) * (x.ndim - 1))
-    return Weights(values.expand(x.shape[0], 1, *x.shape[2:]), there)
+    values = values.expand(x.shape[0], 1, *x.shape[2:])
+    return Weights(values, there, equal=sample_weight is None)
 
 
 def _check_mask(x: Tensor, mask: Tensor) -> None:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from batchnorm import functional
 from batchnorm.errors import OptionError
 
 from ._layer import Layer
@@ -25,12 +26,15 @@ def accumulate_statistics(model: nn.Module) -> Iterator[None]:
     Raises:
         OptionError: the model has no such layer, has layers of `torch.nn` that would go on by
             themselves, or is in such a block already.
+        NonFiniteError: at the end, where a layer has ``nonfinite="raise"``.
 
     Note:
         The gradients of the micro-batches are those of batches of their size: normalization with
         the statistics of the whole batch would need all of it at once.
 
     Example:
+        >>> import torch
+        >>> from batchnorm.nn import BatchNorm1d
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 3), BatchNorm1d(3))
         >>> batch = torch.randn(32, 4)
         >>> with accumulate_statistics(model):
@@ -44,10 +48,16 @@ def accumulate_statistics(model: nn.Module) -> Iterator[None]:
         layer._accumulated = []  # noqa: SLF001 -- the layers' other half
     try:
         yield
-        for layer in layers:
-            if layer._accumulated:  # noqa: SLF001
-                first, *rest = layer._accumulated  # noqa: SLF001
-                layer._update(first.merge(*rest))  # noqa: SLF001
+        merged = [
+            (layer, layer._accumulated[0].merge(*layer._accumulated[1:]))  # noqa: SLF001
+            for layer in layers
+            if layer._accumulated  # noqa: SLF001
+        ]
+        for layer, moments in merged:  # all of them, before the first is moved
+            if layer.nonfinite == "raise":
+                functional.check_finite(moments.mean, moments.variance())
+        for layer, moments in merged:
+            layer._update(moments)  # noqa: SLF001
     finally:
         for layer in layers:
             layer._accumulated = None  # noqa: SLF001

@@ -175,13 +175,15 @@ class Layer(Modes, _BatchNorm):
             skipped.zero_()
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move and convert, but leave the running statistics their 24 bits."""
+        """Move and convert, but leave the running statistics 24 bits and the counters whole."""
         statistics = {id(self._buffers.get(name)) for name in _STATISTICS}
 
         def keep(tensor: Tensor) -> Tensor:
             found = fn(tensor)
             if id(tensor) in statistics and found.dtype in _REDUCED_PRECISION:
                 return tensor.to(device=found.device, dtype=torch.float32)
+            if tensor.dtype == torch.int64 and found.dtype != torch.int64:
+                return tensor.to(device=found.device)
             return found
 
         super()._apply(keep, recurse)  # type: ignore[no-untyped-call] # torch has no types here

@@ -35,6 +35,8 @@ class Modes(_BatchNorm):
             OptionError: the layer has no running statistics, or is adapting.
 
         Example:
+            >>> import torch
+            >>> from batchnorm.nn import BatchNorm1d
             >>> layer = BatchNorm1d(3).freeze().train()
             >>> layer(torch.ones(1, 3)).shape, layer.num_batches_tracked.item()
             (torch.Size([1, 3]), 0)
@@ -90,6 +92,8 @@ class Modes(_BatchNorm):
             under Covariate Shift".
 
         Example:
+            >>> import torch
+            >>> from batchnorm.nn import BatchNorm1d
             >>> layer = BatchNorm1d(3).eval().adapt()
             >>> layer(50 + torch.randn(100, 3)).mean().abs().item() < 1e-5
             True

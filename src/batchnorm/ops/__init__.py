@@ -75,7 +75,7 @@ def forward(
         epilogue: the activation.
         running: moved towards the statistics of the batch, of at least 2 values a channel.
     """
-    if not _plain(x):
+    if not plain(x):
         out = _watched(x, weight, bias, mean, var, eps, residual, epilogue)
         if running is not None:
             kernels.update_(running, out.statistics[0], out.statistics[1], _axes.count(x.shape))
@@ -88,7 +88,7 @@ def forward(
     return compute(x, weight, bias, mean, var, eps, residual, epilogue, running)
 
 
-def _plain(x: Tensor) -> bool:
+def plain(x: Tensor) -> bool:
     """Whether nobody watches this call, so that the dispatcher (8 µs) can be left out."""
     return not (
         torch.compiler.is_compiling()
@@ -283,7 +283,7 @@ class _Forward(torch.autograd.Function):
         )
 
 
-# Past the wrapper of `torch.autograd.Function`, which looks for transforms: `_plain` has done so.
+# Past the wrapper of `torch.autograd.Function`, which looks for transforms: `plain` has done so.
 _record = super(torch.autograd.Function, _Forward).apply
 
 
@@ -300,7 +300,7 @@ def _backward(
 ) -> Backward:
     eps, batch_statistics, *_ = ctx.options
     arguments = (dy, *saved, eps, batch_statistics, has_residual, *epilogue)
-    if not _plain(dy):
+    if not plain(dy):
         return Backward(*_backward_op(*arguments))
     if torch.is_grad_enabled():
         return Backward(*_Backward.apply(_compute_backward, *arguments))

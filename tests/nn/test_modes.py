@@ -1,0 +1,159 @@
+import copy
+import io
+
+import pytest
+import torch
+
+import batchnorm
+from batchnorm.errors import OptionError
+from batchnorm.nn import BatchNorm1d, BatchNorm2d, LazyBatchNorm1d
+
+
+def trained(**options):
+    layer = BatchNorm1d(3, **options)
+    for step in range(5):
+        layer(torch.randn(16, 3) * 2 + step)
+    return layer
+
+
+def same_state(layer, before):
+    return all(torch.equal(a, b) for a, b in zip(layer.state_dict().values(), before, strict=True))
+
+
+def saved(layer):
+    return [value.clone() for value in layer.state_dict().values()]
+
+
+def reloaded(layer):
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@pytest.mark.parametrize("again", [lambda x: x, copy.deepcopy, reloaded], ids=["", "copy", "file"])
+def test_frozen_is_evaluation_whatever_train_says(again):
+    layer = trained().freeze()
+    x = torch.randn(16, 3)
+    wanted = copy.deepcopy(layer).eval()(x)
+    layer = again(layer)
+    torch.nn.Sequential(layer).train()
+    before = saved(layer)
+    assert layer.training
+    assert torch.equal(layer(x), wanted)
+    assert same_state(layer, before)
+    layer.unfreeze()
+    assert not torch.equal(layer(x), wanted)
+    assert not same_state(layer, before)
+
+
+def test_a_state_dict_says_nothing_of_modes():
+    layer = trained().freeze()
+    other = trained()
+    assert list(layer.state_dict()) == list(torch.nn.BatchNorm1d(3).state_dict())
+    other.load_state_dict(layer.state_dict())
+    assert not other.frozen
+    layer.load_state_dict(other.state_dict())
+    assert layer.frozen
+
+
+def test_a_frozen_layer_trains_as_the_affine_map_it_is():
+    layer, x = trained().freeze(), torch.randn(16, 3, requires_grad=True)
+    layer(x).square().sum().backward()
+    slope = layer.weight / (layer.running_var + layer.eps).sqrt()
+    y = (x - layer.running_mean) * slope + layer.bias
+    torch.testing.assert_close(x.grad, (2 * y * slope).detach())
+    assert layer.weight.grad is not None
+
+
+def test_frozen_affine_and_back():
+    layer = trained()
+    layer.bias.requires_grad_(False)
+    layer.freeze(affine=True)
+    assert layer.affine_frozen
+    assert [p.requires_grad for p in layer.parameters()] == [False, False]
+    layer.freeze(affine=True)  # twice is once
+    layer.unfreeze()
+    assert [p.requires_grad for p in layer.parameters()] == [True, False]
+    assert not layer.affine_frozen
+
+
+def test_one_sample_goes_through_a_frozen_layer():
+    assert trained().freeze()(torch.randn(1, 3)).shape == (1, 3)
+
+
+def test_adapting_takes_the_batch_in_evaluation_and_leaves_the_statistics():
+    layer = trained().eval()
+    before, x = saved(layer), 50 + 9 * torch.randn(64, 3)
+    population = layer(x)
+    y = layer.adapt()(x)
+    torch.testing.assert_close(y.mean(0), torch.zeros(3), atol=1e-5, rtol=0)
+    assert same_state(layer, before)
+    assert torch.equal(layer.adapt(False)(x), population)
+    layer.adapt().train()(x)
+    assert layer.num_batches_tracked == 6, "in training it trains"
+
+
+@pytest.mark.parametrize(
+    ("words", "change"),
+    [
+        ("frozen=True", lambda layer: layer.freeze()),
+        ("affine_frozen=True", lambda layer: layer.freeze(affine=True)),
+        ("adapting=True", lambda layer: layer.adapt()),
+    ],
+)
+def test_modes_are_seen(words, change):
+    layer = trained()
+    assert repr(layer) == repr(torch.nn.BatchNorm1d(3))
+    assert words in repr(change(layer))
+
+
+def test_options_are_seen():
+    layer = BatchNorm2d(4, nonfinite="raise", debias=True, correction=0)
+    assert repr(layer).endswith("nonfinite='raise', debias=True, correction=0)")
+
+
+@pytest.mark.parametrize(
+    ("make", "change", "words"),
+    [
+        (
+            lambda: BatchNorm1d(3, track_running_stats=False),
+            lambda layer: layer.freeze(),
+            "freeze needs running statistics",
+        ),
+        (
+            lambda: BatchNorm1d(3).adapt(),
+            lambda layer: layer.freeze(),
+            "got an adapting one",
+        ),
+        (
+            lambda: BatchNorm1d(3).freeze(),
+            lambda layer: layer.adapt(),
+            "got a frozen one",
+        ),
+    ],
+)
+def test_modes_that_exclude_each_other(make, change, words):
+    layer = make()
+    with pytest.raises(OptionError, match=words):
+        change(layer)
+
+
+def test_adapt_on_a_layer_without_statistics_changes_nothing():
+    layer = BatchNorm1d(3, track_running_stats=False)
+    x = torch.randn(8, 3)
+    assert torch.equal(layer.eval()(x), layer.adapt()(x))
+
+
+def test_lazy_layers_have_the_modes_too():
+    layer = LazyBatchNorm1d()
+    layer(torch.randn(8, 3))
+    assert layer.freeze().frozen
+
+
+@pytest.mark.parametrize("backend", ["eager", "cpu"])
+def test_frozen_under_every_backend(backend):
+    layer = trained().freeze()
+    with batchnorm.backend(backend):
+        layer(torch.randn(8, 3))
+    assert layer.num_batches_tracked == 5
