@@ -62,9 +62,7 @@ def test_it_trains_and_infers_as_linen_does(linen, shape, axis, options):
     def apply(params, stats, x, use_running_average):
         y, changed = module.apply(
             {"params": params, "batch_stats": stats},
-            np.moveaxis(x, 1, axis)
-            if isinstance(x, np.ndarray)
-            else jax.numpy.moveaxis(x, 1, axis),
+            jax.numpy.moveaxis(x, 1, axis),
             use_running_average=use_running_average,
             mutable=["batch_stats"],
         )
