@@ -636,7 +636,7 @@ DOORS = [
         lambda: [torch.randn(1, 3)],
         {"layer_by_layer": True, "names": ["0"], "forward": lambda m, x: m[0](x)},
         CountError,
-        "layer '0' needs more than one value per channel .* got 1 rows in 1 batches",
+        "layer '0' needs more than one value per channel .* got 1 rows, 1 batch: give more",
     ),
 ]
 

@@ -70,8 +70,8 @@ def estimated(layers: Layers, method: Method, seen: dict[str, Seen]) -> dict[str
         if not torch.isfinite(population.var).all():
             raise CountError(
                 f"layer {name!r} needs more than one value per channel to have a variance (for "
-                f"algorithm-2 in every batch), got {seen[name].rows} rows in "
-                f"{seen[name].batches} batches: give more data; nothing was changed"
+                f"algorithm-2 in every batch), got {seen[name].words()}: give more data; "
+                "nothing was changed"
             )
         _check_fit(name, layers[name], population)
     return found
