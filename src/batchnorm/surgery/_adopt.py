@@ -62,8 +62,9 @@ def held(kind: type[nn.Module]) -> set[str]:
 
 
 def remember(module: nn.Module, changes: Edit) -> None:
-    """Have the module's class and all that it holds put back when the changes are undone."""
+    """Have the module's class, all that it holds and what learns put back when undone."""
     kind, attributes = type(module), dict(vars(module))
+    learning = {p: p.requires_grad for p in module.parameters(recurse=False)}
     registries = {name: copy(attributes[name]) for name in _REGISTRIES}
 
     def restore() -> None:
@@ -73,6 +74,8 @@ def remember(module: nn.Module, changes: Edit) -> None:
         for name, saved in registries.items():
             attributes[name].clear()
             attributes[name].update(saved)
+        for parameter, required in learning.items():
+            parameter.requires_grad_(required)
 
     changes.on_undo(restore)
 
