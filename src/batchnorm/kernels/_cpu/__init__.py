@@ -181,7 +181,7 @@ def _update(running: Running, statistics: Tensor, count: int) -> None:
     if context is None:
         update_(running, statistics[0], statistics[1], count)
     else:
-        _parallel_for(0, 1, 1, running_kernel(), context)
+        running_kernel()(0, 1, context)
 
 
 class _Launch(NamedTuple):

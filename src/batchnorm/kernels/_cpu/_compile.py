@@ -1,5 +1,6 @@
 """Compiles a kernel when it is first needed, and keeps it on disk."""
 
+import ctypes
 import functools
 import hashlib
 import logging
@@ -61,11 +62,12 @@ def kernel(
 
 
 @functools.cache
-def running_kernel() -> int:
-    """Return the address of the kernel that moves the running statistics."""
+def running_kernel() -> Any:
+    """Return the kernel that moves the running statistics, which takes begin, end and context."""
     with _lock:
         _kept[()] = _compile(_running.update(_version()), "running statistics")
-        return int(_kept[()].address)
+    size = ctypes.c_int64
+    return ctypes.CFUNCTYPE(size, size, size, ctypes.c_char_p)(_kept[()].address)
 
 
 def _compile(function: Any, name: str) -> Any:

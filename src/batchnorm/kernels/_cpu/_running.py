@@ -57,13 +57,11 @@ def context_of(running: Running, statistics: Tensor, count: int) -> bytes | None
     mean, var, counter, momentum, skip, skipped, correction = running
     if isinstance(momentum, Tensor):
         return None
-    moved = [tensor for tensor in (mean, var, counter, skipped) if tensor is not None]
-    for tensor in moved:
-        if not tensor.is_contiguous():
+    for tensor in (mean, var):
+        if tensor is not None and not tensor.is_contiguous():
             return None
-    for tensor in moved:
-        if not tensor.is_inference():
-            increment_version(tensor)  # autograd has to see the change
+    changed = (mean, var, counter, skipped)  # autograd has to see that
+    increment_version([tensor for tensor in changed if tensor is not None])
     first, channels = statistics.data_ptr(), statistics.shape[1]
     return _pack(
         channels,
