@@ -189,7 +189,9 @@ def test_a_graph_with_a_mask_is_refused():
     node.kwargs = {"mask": node.args[0]}
     graph.recompile()
     before = snapshot(graph)
-    with pytest.raises(SurgeryError, match=r"an input and a residual are needed, got also mask of 0"):
+    with pytest.raises(
+        SurgeryError, match=r"an input and a residual are needed, got also mask of 0"
+    ):
         revert(graph)
     assert snapshot(graph) == before
 

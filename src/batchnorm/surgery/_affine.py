@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import _axes
-from batchnorm import nn as ours
+from batchnorm.nn._layer import Layer
 
-_TORCHS = (_BatchNorm.forward, nn.SyncBatchNorm.forward)
-_OURS = ours.BatchNorm1d.forward
+from ._population import in_use
+
+_FORWARDS = (_BatchNorm.forward, nn.SyncBatchNorm.forward, Layer.forward)
 _TOLERANCE = 1e-9
 
 
@@ -27,16 +28,26 @@ class Affine(NamedTuple):
     shift: Tensor
 
 
+def keeps_statistics(norm: nn.Module) -> bool:
+    """Say whether a layer has running statistics.
+
+    Example:
+        >>> keeps_statistics(nn.BatchNorm1d(3, track_running_stats=False))
+        False
+    """
+    mean, var = (getattr(norm, name, None) for name in ("running_mean", "running_var"))
+    return isinstance(mean, Tensor) and isinstance(var, Tensor)
+
+
 def affine_of(norm: nn.Module, shape: tuple[int, ...]) -> Affine | None:
     """Return the affine map that a layer is in the mode it is in, or `None` where it is none.
 
-    In evaluation, a layer of torch or of ours is read. One of another class is measured on a copy
-    in float64, and so is one of ours in training, which may be frozen. What our layers do after
-    normalizing is left out.
+    A layer of torch or of ours is read; what ours do after normalizing is left out. A layer of
+    another class is measured on a copy in float64.
 
     Args:
-        norm: a layer that `normalizes_batches`.
-        shape: of an input that it takes, ``(N, C, *)``.
+        norm: a layer with running statistics.
+        shape: of an input that it takes and of its output, ``(N, C, *)``.
 
     Example:
         >>> layer = nn.BatchNorm1d(1, eps=0.0).eval()
@@ -47,32 +58,42 @@ def affine_of(norm: nn.Module, shape: tuple[int, ...]) -> Affine | None:
         >>> affine_of(layer.train(), (8, 1))
     """
     forward = vars(norm).get("forward", type(norm).forward)
-    if isinstance(norm, _BatchNorm) and not norm.training and forward in (*_TORCHS, _OURS):
-        mean, var = norm.running_mean, norm.running_var
-        return None if mean is None or var is None else _read(mean, var, norm)
-    return None if forward in _TORCHS else _measured(norm, shape)
+    if isinstance(norm, _BatchNorm) and forward in _FORWARDS:
+        return _read(norm) if _takes_population(norm) else None
+    return _measured(norm, shape)
+
+
+def _takes_population(norm: _BatchNorm) -> bool:
+    if isinstance(norm, Layer):
+        return not norm.adapting and (norm.frozen or not norm.training)
+    return not norm.training
 
 
 @torch.no_grad()
-def _read(mean: Tensor, var: Tensor, norm: _BatchNorm) -> Affine:
-    scale = (var.double() + norm.eps).rsqrt()
+def _read(norm: _BatchNorm) -> Affine:
+    mean, var = in_use(norm)
+    scale = (var + norm.eps).rsqrt()
     if norm.weight is not None:
         scale = norm.weight.double() * scale
-    shift = -mean.double() * scale
+    shift = -mean * scale
     return Affine(scale, shift if norm.bias is None else norm.bias.double() + shift)
 
 
 @torch.no_grad()
 def _measured(norm: nn.Module, shape: tuple[int, ...]) -> Affine | None:
+    """Measure around the layer's own mean, where its values are, and try it on random ones."""
     twin: Any = copy.deepcopy(norm).double()
-    if type(twin).forward is _OURS:
-        twin.activation = None
-    # Two samples: one value per channel would have no batch statistics to be told from.
-    x = torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0)).double()
-    x = x.to(twin.running_mean.device)
-    high, low = (_of_each_channel(twin(torch.full_like(x, value))) for value in (1.0, -1.0))
-    found = Affine((high - low) / 2, (high + low) / 2)
+    if twin.running_mean.shape != shape[1:2]:
+        return None
     column = _axes.broadcast(shape[1], len(shape))
+    mean, std = (v.reshape(column) for v in (twin.running_mean, twin.running_var.sqrt()))
+    std = torch.where(std > 0, std, 1.0)
+    # Two samples: one value per channel would have no batch statistics to be told from.
+    noise = torch.randn((2, *shape[1:]), generator=torch.Generator().manual_seed(0)).to(mean)
+    high, low = (_of_each_channel(twin(mean + side * std + 0 * noise)) for side in (1.0, -1.0))
+    scale = (high - low) / (2 * std.flatten())
+    found = Affine(scale, (high + low) / 2 - scale * mean.flatten())
+    x = mean + std * noise
     expected = x * found.scale.reshape(column) + found.shift.reshape(column)
     return found if torch.allclose(twin(x), expected, _TOLERANCE, _TOLERANCE) else None
 

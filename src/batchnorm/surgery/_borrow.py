@@ -50,18 +50,19 @@ class Loan:
             id(buffer): (buffer, buffer.detach().clone())  # a shared buffer once
             for state in self._modules
             for buffer in state.buffers.values()
-            if buffer is not None
+            if buffer is not None and not _is_expanded(buffer)
         }
         self._random = _random_state()
         self._hooks: list[RemovableHandle] = []
 
-    def hook(self, module: Module, function: Callable[..., None]) -> None:
+    def hook(self, module: Module, function: Callable[..., None]) -> RemovableHandle:
         """Have `function` called with the arguments of every call of `module`, before it."""
 
         def before(_: Module, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> None:
             function(*arguments, **keywords)
 
         self._hooks.append(module.register_forward_pre_hook(before, with_kwargs=True))
+        return self._hooks[-1]
 
     def rewind(self) -> None:
         """Set the random number generators back to where they were lent."""
@@ -72,11 +73,11 @@ class Loan:
         """Put everything back."""
         for hook in self._hooks:
             hook.remove()
-        for buffer, value in self._values.values():
-            buffer.copy_(value)
         for state in self._modules:
             state.restore()
         self.rewind()
+        for buffer, value in self._values.values():
+            buffer.copy_(value)
 
 
 class _State:
@@ -99,9 +100,18 @@ class _State:
                 registry[name] = buffer
 
 
+def _is_expanded(tensor: Tensor) -> bool:
+    """Whether some of its elements are the same memory; torch refuses to write to such a tensor."""
+    if tensor.layout != torch.strided:
+        return False
+    pairs = zip(tensor.shape, tensor.stride(), strict=True)
+    return any(size > 1 and stride == 0 for size, stride in pairs)
+
+
 def _random_state() -> list[Tensor]:
     """Return the states of torch's generators: the CPU's, then those of the GPUs in use."""
-    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call] # torch has no types here
+    gpus = torch.cuda.get_rng_state_all() if used else []
     return [torch.get_rng_state(), *gpus]
 
 

@@ -65,7 +65,8 @@ def fold(
 
     Raises:
         SurgeryError: a layer is in training mode, not initialized, or one of `pairs` that cannot be
-            folded; the model cannot be traced; or the proof fails. The model is then as it was.
+            folded; the model is TorchScript or cannot be traced; or the proof fails. The model is
+            then as it was.
         OptionError: `pairs` names what the model does not have, or `example_inputs` is of an
             unknown kind.
 
@@ -91,7 +92,7 @@ def fold(
         )
     """
     call = arguments(example_inputs)
-    _refuse_lazy(model)
+    _check_modules(model)
     names = {module: name for name, module in model.named_modules()}
     norms = [name for module, name in names.items() if normalizes_batches(module)]
     named = None if pairs is None else named_pairs(model, pairs)
@@ -100,7 +101,7 @@ def fold(
     if not norms:
         return Record("fold", ())
     facts = _look(model, example_inputs, named)
-    _refuse_training(facts, norms)
+    _check_modes(facts, norms)
     chosen = plan(facts, norms)
     if named is not None and chosen.left:
         raise SurgeryError(
@@ -142,12 +143,13 @@ def _apply(chosen: Plan, model: nn.Module, changes: Edit) -> None:
             changes.set_parameter(layer, "bias", parameter)
         else:
             changes.copy_(layer.bias, weights.bias)
-    for fold in chosen.folds:
-        changes.replace(modules[fold.norm], substitute(modules[fold.norm]))
+    for folded in chosen.folds:
+        norm = modules[folded.norm]
+        changes.replace(norm, substitute(norm))
 
 
 def _changes(chosen: Plan, norms: Iterable[str]) -> Iterator[Change]:
-    folds = {fold.norm: fold for fold in chosen.folds}
+    folds = {folded.norm: folded for folded in chosen.folds}
     for norm in norms:
         if norm in folds:
             where = "" if folds[norm].follows else ", which follows"
@@ -156,12 +158,18 @@ def _changes(chosen: Plan, norms: Iterable[str]) -> Iterator[Change]:
             yield Change(norm, LEFT_ALONE, chosen.left[norm])
 
 
-def _refuse_lazy(model: nn.Module) -> None:
-    lazy = [
-        name
-        for name, module in model.named_modules()
-        if any(map(is_lazy, (*module.parameters(recurse=False), *module.buffers(recurse=False))))
-    ]
+def _check_modules(model: nn.Module) -> None:
+    lazy, scripted = [], []
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            scripted.append(name)
+        elif any(map(is_lazy, (*module.parameters(False), *module.buffers(False)))):
+            lazy.append(name)
+    if scripted:
+        raise SurgeryError(
+            f"a model in Python is needed, got TorchScript ({', '.join(scripted) or 'the model'}): "
+            "fold first, then script"
+        )
     if lazy:
         raise SurgeryError(
             f"initialized modules are needed, got lazy ones ({', '.join(lazy)}): "
@@ -169,7 +177,7 @@ def _refuse_lazy(model: nn.Module) -> None:
         )
 
 
-def _refuse_training(facts: Facts, norms: Iterable[str]) -> None:
+def _check_modes(facts: Facts, norms: Iterable[str]) -> None:
     training = facts.in_training(norms)
     if training:
         raise SurgeryError(

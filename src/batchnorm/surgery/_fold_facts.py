@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
-from ._affine import Affine, affine_of
+from ._affine import Affine, affine_of, keeps_statistics
 from ._graph import Graph
 from ._kinds import has_hooks
 from ._linear import result_ndim
@@ -16,7 +16,8 @@ from ._observe import Seen
 class Facts:
     """What is known of a model: its graph, and what a run of it showed.
 
-    An objection is a reason in words; `None` is no objection.
+    An objection is a reason in words; `None` is no objection. Each is looked for only after those
+    before it, on whose absence it may rely.
 
     Attributes:
         graph: its graph, or as much of it as its owner has named.
@@ -31,14 +32,15 @@ class Facts:
         self._names = {module: name for name, module in self.modules.items()}
         self._seen = seen
         for module in filter(keeps_statistics, seen):
-            if seen[module].shape and (affine := affine_of(module, seen[module].shape)):
+            if seen[module].plain and (affine := affine_of(module, seen[module].shape)):
                 self.affine[self._names[module]] = affine
         registries = (module._parameters for module in self._names)  # noqa: SLF001 -- parameters() hides a second holder
         self._holders = Counter(id(p) for registry in registries for p in registry.values())
 
     def in_training(self, norms: Iterable[str]) -> list[str]:
         """Return the layers that would use the statistics of the batch, because they train."""
-        return [n for n in norms if self.modules[n].training and n not in self.affine]
+        modules = ((name, self.modules[name]) for name in norms if name not in self.affine)
+        return [name for name, norm in modules if norm.training and keeps_statistics(norm)]
 
     def against_norm(self, name: str) -> str | None:
         """Return what speaks against taking a layer out."""
@@ -61,10 +63,10 @@ class Facts:
             yield "it keeps no running statistics: it always normalizes with the batch"
         for objection in self._objections(name):
             yield f"it {objection}"
-        if len(self.graph.calls_of(name)[0].inputs) > 1:
-            yield "it takes a second input"
-        if not self._seen[norm].same_dtype:
-            yield "it changes the dtype"
+        if not self._seen[norm].plain:
+            yield "it takes more than one tensor, or changes the dtype"
+        if getattr(norm, "adapting", False):
+            yield "it is adapting: it normalizes with the batch"
         if name not in self.affine:
             yield "it does more than scale and shift every channel"
         elif not all(vector.isfinite().all() for vector in self.affine[name]):
@@ -72,11 +74,11 @@ class Facts:
 
     def _map_objections(self, name: str) -> Iterator[str]:
         layer = self.modules[name]
-        yield from self._objections(name)
-        if "weight" not in layer._parameters:  # noqa: SLF001 -- a property is computed
-            yield "has a weight that is computed from others"
         if any(self._holders[id(p)] > 1 for p in layer.parameters(recurse=False)):
             yield "shares parameters with another module"
+        yield from self._objections(name)
+        if "weight" not in layer._parameters:  # noqa: SLF001 -- a property is computed
+            yield "has a weight that is no parameter"
         found = len(self._seen[layer].shape)
         if found != result_ndim(layer):
             yield f"has its features elsewhere than in dimension 1 of its {found}D result"
@@ -95,14 +97,3 @@ class Facts:
             yield "has parametrizations"
         if name in self.graph.exposed:
             yield "has parameters or buffers that something else reads"
-
-
-def keeps_statistics(norm: nn.Module) -> bool:
-    """Say whether a layer has running statistics.
-
-    Example:
-        >>> keeps_statistics(nn.BatchNorm1d(3, track_running_stats=False))
-        False
-    """
-    mean, var = (getattr(norm, name, None) for name in ("running_mean", "running_var"))
-    return isinstance(mean, Tensor) and isinstance(var, Tensor)

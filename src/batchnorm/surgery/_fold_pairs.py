@@ -72,8 +72,9 @@ def graph_of_pairs(model: nn.Module, pairs: list[Pair], seen: Mapping[nn.Module,
     calls = (
         Call(
             index[name],
-            "module",
-            name,
+            op="module",
+            ops=(),
+            module=name,
             inputs=tuple(index[first] for first, second in pairs if second == name),
             users=tuple(index[second] for first, second in pairs if first == name),
             shape=seen[model.get_submodule(name)].shape,

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from batchnorm.nn._layer import Layer
+
 from ._fold_facts import Facts
 from ._graph import Call
-from ._kinds import TO_TORCH, activation_module
+from ._kinds import activation_module
 from ._linear import LinearMap, Weights, is_linear_map, mixes_borders
 
 
@@ -61,7 +63,7 @@ def plan(facts: Facts, norms: Iterable[str]) -> Plan:
 
 def substitute(norm: nn.Module) -> nn.Module:
     """Return what stays in the place of a layer that is folded: its activation, if it has one."""
-    rest = activation_module(norm) if isinstance(norm, tuple(TO_TORCH)) else nn.Identity()
+    rest = activation_module(norm) if isinstance(norm, Layer) else nn.Identity()
     return rest.train(norm.training)
 
 
@@ -113,7 +115,8 @@ class _Planner:
         facts = self._facts
         if reason := facts.against_map(name):
             return f"which {reason}"
-        if reason := facts.against_passage(name if follows else norm):
+        between = facts.graph.only_input(facts.graph.calls_of(norm)[0]) if follows else None
+        if reason := facts.against_passage(between.module if between else norm):
             return f"but {reason}"
         if follows:
             return None

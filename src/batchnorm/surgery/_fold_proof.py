@@ -1,7 +1,5 @@
 """The proof of a fold: outputs before and after, beside those of the model before in float64."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 
@@ -9,6 +7,7 @@ from batchnorm.errors import SurgeryError
 
 from ._arguments import Arguments, mapped, tensors
 from ._borrow import borrowed
+from ._copy import copied
 
 _MORE_THAN_BEFORE = 4.0  # times the distance from float64 that the model has already
 
@@ -37,7 +36,7 @@ class Proof:
         self._calls = [call, _randomized(call)] if random_inputs else [call]
         self._doubles: list[Arguments] = [mapped(call, _to_double) for call in self._calls]
         with borrowed(model):
-            self.copy = _double(model)
+            self.copy = copied(model).double()
         self._truth = self._outputs_in_double()
         self._before = self._errors(model)
 
@@ -137,16 +136,6 @@ def _randomized(call: Arguments) -> Arguments:
 
     args, kwargs = call
     return mapped(args, noise), mapped(kwargs, noise)
-
-
-def _double(model: nn.Module) -> nn.Module:
-    try:
-        return copy.deepcopy(model).double()
-    except Exception as error:
-        raise SurgeryError(
-            "a model that copy.deepcopy can copy is needed for the proof, got "
-            f"{type(error).__name__} ({error}): detach the tensors that it keeps"
-        ) from error
 
 
 def _to_double(x: Tensor) -> Tensor:

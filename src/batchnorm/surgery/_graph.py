@@ -6,9 +6,7 @@ input of these shapes. (`torch.fx.symbolic_trace` refuses most models of transfo
 wrong branch silently where a forward asks whether something is a tensor.)
 """
 
-import copy
 import operator
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +19,8 @@ from torch.nn.modules.conv import _ConvNd
 from batchnorm.errors import SurgeryError
 
 from ._arguments import arguments, tensors
+from ._copy import copied
+from ._quiet import quiet
 
 _WRAPPED = "model"
 
@@ -83,7 +83,8 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
         example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
 
     Raises:
-        SurgeryError: the forward pass depends on values, or cannot be followed otherwise.
+        SurgeryError: the forward pass depends on values, or cannot be followed otherwise; or the
+            model cannot be copied.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
@@ -93,11 +94,10 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
         >>> graph.only_user(graph.calls_of("0")[0]).module
         '1'
     """
-    wrapper = _Flat(copy.deepcopy(model))
+    wrapper = _Flat(copied(model))
     args, kwargs = arguments(example_inputs)
     try:
-        # A forward that leaves a tensor on its module is warned of; here it leaves it on the copy.
-        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        with torch.no_grad(), quiet():
             program = torch.export.export(wrapper, args, kwargs, strict=False)
     except Exception as error:
         raise SurgeryError(

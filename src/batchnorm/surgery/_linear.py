@@ -54,7 +54,7 @@ def mixes_borders(layer: LinearMap) -> bool:
     """
     if isinstance(layer, _ConvTransposeNd):
         once = all(k == s == 1 for k, s in zip(layer.kernel_size, layer.stride, strict=True))
-        return not once or any(layer.padding) or any(layer.output_padding)
+        return not once or any(layer.output_padding)
     if isinstance(layer, _ConvNd):
         return layer.padding_mode == "zeros" and any(layer._reversed_padding_repeated_twice)  # noqa: SLF001
     return False

@@ -19,14 +19,14 @@ class Seen:
     Attributes:
         calls: how often it was called.
         shape: of its last result, where that is one tensor.
-        same_dtype: whether its result had the dtype of its first tensor argument.
+        plain: whether its last call took one tensor, and gave one of the same dtype.
         source: the watched module whose result it took, unchanged, as its only tensor argument.
         onlookers: modules with hooks that its result passed, entering or leaving.
     """
 
     calls: int = 0
     shape: tuple[int, ...] = ()
-    same_dtype: bool = True
+    plain: bool = False
     source: nn.Module | None = None
     onlookers: set[nn.Module] = field(default_factory=set)
 
@@ -81,7 +81,8 @@ class _Observer:
         if module in self.seen and isinstance(output, Tensor):
             seen = self.seen[module]
             seen.shape = tuple(output.shape)
-            seen.same_dtype = output.dtype == next(tensors((args, kwargs)), output).dtype
+            given = [value for value in (*args, *kwargs.values()) if value is not None]
+            seen.plain = len(given) == 1 and getattr(given[0], "dtype", None) == output.dtype
             self._maker[output] = module
 
     def _look_on(self, module: nn.Module, passing: Iterable[Tensor]) -> None:

@@ -45,28 +45,32 @@ class Method(NamedTuple):
 
     Attributes:
         keep: what is kept of the moments of a batch.
-        estimate: mean and unbiased variance, from what was kept of all batches.
+        estimate: mean and variance, from what was kept of all batches.
+
+    Both take the correction of the variance last: 1 for the unbiased one.
     """
 
-    keep: Callable[[Moments], tuple[Moments, ...]]
-    estimate: Callable[..., tuple[Tensor, Tensor]]
+    keep: Callable[[Moments, int], tuple[Moments, ...]]
+    estimate: Callable[[tuple[Moments, ...], int], tuple[Tensor, Tensor]]
 
 
-def _whole(moments: Moments) -> tuple[Moments]:
+def _whole(moments: Moments, _: int) -> tuple[Moments, ...]:
     return (moments,)
 
 
-def _of_the_whole(moments: Moments) -> tuple[Tensor, Tensor]:
-    return moments.mean, moments.variance(correction=1)
+def _of_the_whole(parts: tuple[Moments, ...], correction: int) -> tuple[Tensor, Tensor]:
+    (moments,) = parts
+    return moments.mean, moments.variance(correction)
 
 
-def _as_single_values(moments: Moments) -> tuple[Moments, Moments]:
-    """Take the mean and the unbiased variance of a batch as one value each."""
+def _as_single_values(moments: Moments, correction: int) -> tuple[Moments, ...]:
+    """Take the mean and the variance of a batch as one value each."""
     one, zero = torch.ones_like(moments.count), torch.zeros_like(moments.mean)
-    return Moments(one, moments.mean, zero), Moments(one, moments.variance(correction=1), zero)
+    return Moments(one, moments.mean, zero), Moments(one, moments.variance(correction), zero)
 
 
-def _averages(means: Moments, variances: Moments) -> tuple[Tensor, Tensor]:
+def _averages(parts: tuple[Moments, ...], _: int) -> tuple[Tensor, Tensor]:
+    means, variances = parts
     return means.mean, variances.mean
 
 

@@ -8,8 +8,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
 from batchnorm.errors import OptionError, SurgeryError
+from batchnorm.nn._layer import Layer
 
 from ._record import LEFT_ALONE, Change
+from ._wrappers import unwrapped
 
 Layers = dict[str, _BatchNorm]
 
@@ -101,6 +103,8 @@ def _why_not(model: Module, layer: _BatchNorm) -> str:
     """Return why a layer must be left alone, or nothing."""
     if layer.running_mean is None or layer.running_var is None:
         return "no running statistics"
-    if model.training and not layer.training:
+    if isinstance(layer, Layer) and layer.frozen:
+        return "frozen"
+    if unwrapped(model).training and not layer.training:
         return "frozen: in evaluation mode in a model that trains"
     return ""
