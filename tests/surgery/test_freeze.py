@@ -103,7 +103,7 @@ def test_a_model_without_layers_is_refused():
 
 
 def test_a_strange_name_is_refused():
-    with pytest.raises(OptionError, match="names must be those of .* got 1, no.such"):
+    with pytest.raises(OptionError, match=r"names must be those of .* got 1, no\.such"):
         freeze(nn.Sequential(ours.BatchNorm1d(3), nn.Linear(3, 3)), names=["0", "1", "no.such"])
 
 

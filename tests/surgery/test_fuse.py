@@ -291,7 +291,7 @@ class Sums(nn.Module):
         super().__init__()
         self.how, self.conv, self.bn = how, nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
 
-    def forward(self, x):
+    def forward(self, x):  # noqa: PLR0911 -- a table
         z = self.conv(x)
         match self.how:
             case "plain":
@@ -359,8 +359,8 @@ def test_keyword_arguments_reach_the_graph():
             super().__init__()
             self.bn = nn.BatchNorm2d(3)
 
-        def forward(self, pixels, scale=1.0, bias=None):
-            return torch.relu(self.bn(pixels) * scale)
+        def forward(self, pixels, scale=1.0, shift=0.0):
+            return torch.relu(self.bn(pixels) * scale + shift)
 
     graph = traced(Model().double())
     record = convert(graph, fuse=True, example_inputs={"pixels": image()})

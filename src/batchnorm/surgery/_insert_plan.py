@@ -41,7 +41,9 @@ def plan_of(
         SurgeryError: one of `names` cannot be normalized, or the model not be traced.
         OptionError: one of `names` is no linear map.
     """
-    maps = {module: name for name, module in model.named_modules() if is_linear_map(module)}
+    maps: dict[nn.Module, str] = {
+        module: name for name, module in model.named_modules() if is_linear_map(module)
+    }
     wanted = None if names is None else _named(model, maps, names)
     both = [
         Sites(model, graph, after_activation=after_activation)

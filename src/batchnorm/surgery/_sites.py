@@ -5,22 +5,22 @@ from typing import NamedTuple
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.parameter import is_lazy
 
 from ._graph import Call, Graph
 from ._linear import is_linear_map, result_ndim
 
-_NONLINEAR = frozenset(
-    "relu leaky_relu prelu rrelu elu selu celu gelu silu mish glu softplus sigmoid log_sigmoid tanh"
-    " hardtanh hardsigmoid hardswish hardshrink softshrink threshold clamp clamp_min maximum"
-    " minimum abs erf exp sin cos".split()  # noqa: SIM905 -- a list of words
-)
+_NONLINEAR = {
+    "relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "glu",
+    "softplus", "sigmoid", "log_sigmoid", "tanh", "hardtanh", "hardsigmoid", "hardswish",
+    "hardshrink", "softshrink", "threshold", "clamp", "clamp_min", "maximum", "minimum", "abs",
+    "erf", "exp", "sin", "cos",
+}  # fmt: skip
 # Maps that are no module here: they too begin something that the batch's statistics do not cross.
-_MAPS = frozenset(
-    "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution"
-    " matmul mm bmm addmm baddbmm einsum bilinear embedding lstm gru rnn_tanh rnn_relu"
-    " scaled_dot_product_attention".split()  # noqa: SIM905 -- as above
-)
+_MAPS = {
+    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d", "convolution", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum",
+    "bilinear", "embedding", "lstm", "gru", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention",
+}  # fmt: skip
 _NO_NONLINEARITY = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 
 
@@ -78,10 +78,7 @@ class Sites:
         return Site(call.module, shape[1], expected), against
 
     def _only_call(self, name: str) -> Call | Reason:
-        module = self._modules[name]
         calls = self._graph.calls_of(name)
-        if any(is_lazy(parameter) for parameter in module.parameters()):
-            return Reason("it is lazy, run the model once first", True)
         if len(calls) > 1:
             return Reason(f"it is called {len(calls)} times, each with other statistics", True)
         if not calls:
