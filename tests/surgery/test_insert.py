@@ -186,6 +186,11 @@ LEFT_ALONE = [
     (lambda: stack(nn.BatchNorm1d(6), nn.ReLU()), "0", "1 normalizes it already"),
     (lambda: stack(nn.Dropout(), nn.LayerNorm(6), nn.ReLU()), "0", "2 normalizes it already"),
     (lambda: stack(Norm(), nn.ReLU()), "0", "1 normalizes it already"),
+    (
+        lambda: nn.Sequential(nn.Linear(6, 6), parametrizations.weight_norm(nn.Linear(6, 2))),
+        "0",
+        "no nonlinearity follows it before the next linear map",
+    ),
     (stack, "0", "no nonlinearity follows it before the next linear map"),
     (lambda: stack(nn.Softmax(1)), "0", "no nonlinearity follows it before the next linear map"),
     (lambda: stack(nn.ReLU()), "2", "its result is an output of the model"),
@@ -268,7 +273,7 @@ def test_names_choose_also_what_custom_leaves_alone():
 def test_a_name_that_cannot_be_normalized_is_refused():
     model = Loop()
     before = snapshot(model)
-    with pytest.raises(SurgeryError, match=r"got 1 others \(cell: it is called 3 times"):
+    with pytest.raises(SurgeryError, match=r"got also others \(cell: it is called 3 times"):
         insert(model, vectors(), names=["out", "cell"])
     assert snapshot(model) == before
 

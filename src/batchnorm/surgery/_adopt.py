@@ -47,18 +47,18 @@ def become(module: nn.Module, kind: type[nn.Module], changes: Edit) -> None:
     module.__class__ = kind
 
 
-def held(kind: type[nn.Module]) -> set[str]:
+def held(kind: type[nn.Module]) -> frozenset[str]:
     """Return the names of what a layer of ours holds beyond torch's; of another, nothing.
 
     Example:
         >>> from batchnorm import nn as ours
         >>> "activation" in held(ours.BatchNorm1d), held(nn.BatchNorm1d)
-        (True, set())
+        (True, frozenset())
     """
     if kind not in TO_TORCH:
-        return set()
+        return frozenset()
     declared = {name for c in kind.__mro__ if _is_ours(c) for name in get_annotations(c)}
-    return declared | _names(_blank(kind)) - _names(_blank(TO_TORCH[kind]))
+    return frozenset(declared | _names(_blank(kind)) - _names(_blank(TO_TORCH[kind])))
 
 
 def remember(module: nn.Module, changes: Edit) -> None:

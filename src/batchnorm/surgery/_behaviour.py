@@ -43,7 +43,7 @@ class Behaviour:
         errors += (_relative(*pair) for pair in _pairs(self.buffers, expected.buffers))
         if whole := _norm(expected.gradients):
             pairs = _pairs(self.gradients, expected.gradients)
-            errors += (_norm([a - b]) / whole for a, b in pairs)
+            errors += (_norm([_difference(*pair)]) / whole for pair in pairs)
         return max(errors)
 
     def output_error(self, expected: "Behaviour") -> float:
@@ -88,7 +88,9 @@ def behaviour(model: nn.Module, example_inputs: Any, *, training: bool) -> Behav
 def run(model: nn.Module, example_inputs: Any) -> tuple[Tensor, ...]:
     """Call a model, each time with the same random numbers, and return its tensors."""
     args, kwargs = mapped(arguments(example_inputs), _own)
-    with torch.random.fork_rng():
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call] # torch has no types here
+    devices = range(torch.cuda.device_count()) if started else ()
+    with torch.random.fork_rng(devices):
         torch.manual_seed(0)
         return tuple(tensors(model(*args, **kwargs)))
 
@@ -122,9 +124,14 @@ def _pairs(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> Iterable[
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:
-    if torch.equal(found, expected):
-        return 0.0
-    return _norm([found - expected]) / max(_norm([expected]), 1e-30)
+    size = _norm([expected.where(expected.isfinite(), 0.0)])
+    return _norm([_difference(found, expected)]) / (size or 1.0)
+
+
+def _difference(found: Tensor, expected: Tensor) -> Tensor:
+    """Return it, which is nothing where both are the same infinity or both are not a number."""
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    return torch.where(same, 0.0, found.double() - expected.double())
 
 
 def _norm(values: Iterable[Tensor]) -> float:
