@@ -3,9 +3,9 @@ import os
 import pytest
 import torch
 
+from batchnorm._files import write_atomically
 from batchnorm.errors import RunError
 from batchnorm.lab.records import Damage
-from batchnorm._files import write_atomically
 from batchnorm.lab.store import RunFolder, TrialFiles
 
 
