@@ -2,13 +2,14 @@
 
 Architectures of transformers with random weights and statistics, and a U-Net with transposed
 convolutions: as they are, with our layers in the place of torch's, and folded. All three are timed
-in turn, in one run; a ratio is the median of the ratios within the rounds. Prints one table.
+in turn, in one run, in CPU seconds of one thread, which other programs on the machine disturb
+little; a ratio is the median of the ratios within the rounds. Prints one table.
 """
 
 import argparse
 import copy
-import os
 import statistics
+import time
 from collections.abc import Callable, Mapping
 
 import torch
@@ -87,13 +88,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=61)
     parser.add_argument("--batch", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     print(
-        f"torch {torch.__version__}, {arguments.threads} threads, float32, batch {arguments.batch},"
-        f" {arguments.rounds} rounds, load {os.getloadavg()[0]:.1f}\n"
+        f"torch {torch.__version__}, one thread, float32, batch {arguments.batch}, "
+        f"{arguments.rounds} rounds\n"
     )
     print(
         "| model | folded | left | error float32 | float64 | as it is | folded | ratio | ", end=""
@@ -116,7 +116,7 @@ def row(build: Callable[[], nn.Module], shape: tuple[int, ...], rounds: int) -> 
     with torch.inference_mode():
         jobs = {"as it is": model, "ours": ours, "folded": folded}
         calls = {name: (lambda job=job: job(**inputs)) for name, job in jobs.items()}
-        seconds = interleaved(calls, rounds, SECONDS)
+        seconds = interleaved(calls, rounds, SECONDS, time.process_time)
     plain, mine, bare = (seconds[name] for name in jobs)
     return [
         str(len(record.done)),
