@@ -1,0 +1,13 @@
+"""Surgery: put batch normalization into a model, take it out, fold it away, re-estimate it.
+
+Every operation checks all before the first change, changes the model in place, leaves it as it was
+if anything fails, and returns a `Record`.
+"""
+
+from ._adapt import Adaptation as Adaptation
+from ._adapt import adapt as adapt
+from ._average import average_statistics as average_statistics
+from ._no_decay import no_decay_groups as no_decay_groups
+from ._recalibrate import recalibrate as recalibrate
+from ._record import Change as Change
+from ._record import Record as Record

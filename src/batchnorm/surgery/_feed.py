@@ -1,0 +1,69 @@
+"""How a batch of any structure gets into a model."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import DataParallel, Module
+from torch.nn.parallel import DistributedDataParallel
+
+from batchnorm.errors import DataError, OptionError
+
+Forward = Callable[[Module, Any], object]
+
+
+def feeder(model: Module, forward: Forward | None) -> Callable[[Any], None]:
+    """Return what calls `model` on a batch, without gradient.
+
+    Args:
+        model: what is called. The wrappers of data parallelism are taken off: they work on copies
+            of the layers, or overwrite buffers between processes.
+        forward: calls the model it is given on a batch; `None` passes on a tensor, the first item
+            of a tuple or list, or a mapping as keyword arguments.
+    """
+    if isinstance(model, (DataParallel, DistributedDataParallel)):
+        model = model.module
+    call = _call if forward is None else forward
+
+    def feed(batch: Any) -> None:
+        with torch.no_grad():
+            call(model, batch)
+
+    return feed
+
+
+def check_batches(batches: Iterable[Any], *, again: bool) -> None:
+    """Refuse what is no iterable of batches.
+
+    Args:
+        batches: the data.
+        again: whether they are needed more than once.
+
+    Raises:
+        OptionError: it is one batch, or can be used only once though needed `again`.
+    """
+    if isinstance(batches, (Tensor, Mapping)) or not isinstance(batches, Iterable):
+        raise OptionError(
+            f"batches must be an iterable of batches, got a {type(batches).__name__}: "
+            "put a single batch into a list"
+        )
+    if again and isinstance(batches, Iterator):
+        raise OptionError(
+            "layer_by_layer needs batches that can be used again, for one pass per layer, got a "
+            f"{type(batches).__name__}, which ends after one: give a list or a DataLoader"
+        )
+
+
+def _call(model: Module, batch: Any) -> None:
+    if isinstance(batch, (tuple, list)):
+        if not batch:
+            raise DataError(
+                "a batch needs to be a tensor, a mapping, or a sequence that starts with one, got "
+                f"an empty {type(batch).__name__}: say how to call the model with forward="
+            )
+        batch = batch[0]
+    if isinstance(batch, Mapping):
+        model(**batch)
+    else:
+        model(batch)

@@ -1,0 +1,140 @@
+"""What is borrowed comes back as it was."""
+
+from contextlib import nullcontext
+
+import pytest
+import torch
+from torch import nn
+
+from batchnorm.surgery._borrow import borrowed
+
+# Scripting still works, and models in use are scripted.
+SCRIPTED = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+
+
+class Restless(nn.Module):
+    """Changes its buffers in every way a forward can."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.register_buffer("replaced", torch.ones(2))
+        self.register_buffer("filled", None)
+        self.register_buffer("emptied", torch.tensor([torch.nan, -0.0]))
+        self.register_buffer("expanded", torch.ones(1).expand(3))
+
+    def forward(self, x):
+        self.calls += 1
+        self.replaced = torch.rand(2)
+        self.filled = torch.rand(2)
+        self.emptied = None
+        self.register_buffer("new", x.detach())
+        return x
+
+
+def build():
+    shared = nn.BatchNorm1d(3)
+    return nn.Sequential(
+        nn.BatchNorm1d(3),
+        nn.Dropout(),
+        shared,
+        shared,
+        torch.jit.script(nn.Sequential(nn.BatchNorm1d(3), nn.Dropout())),
+        Restless(),
+        nn.Sequential(nn.BatchNorm1d(3).eval()),
+    )
+
+
+def snapshot(model):
+    """Everything that must come back: modes, buffers as objects and as bits, hooks, randomness."""
+    buffers = {
+        (number, name): buffer
+        for number, module in enumerate(model.modules())
+        for name, buffer in module._buffers.items()
+    }
+    return {
+        "modes": [module.training for module in model.modules()],
+        "objects": [id(buffer) for buffer in buffers.values()],
+        "bits": [b if b is None else b.numpy().tobytes() for b in buffers.values()],
+        "names": list(buffers),
+        "hooks": [len(module._forward_pre_hooks) for module in model.modules()],
+        "with keywords": [
+            len(module._forward_pre_hooks_with_kwargs)
+            for module in model.modules()
+            if hasattr(module, "_forward_pre_hooks_with_kwargs")
+        ],
+        "random": torch.get_rng_state().numpy().tobytes(),
+    }
+
+
+def use(model, error):
+    called = []
+    with borrowed(model) as loan:
+        loan.hook(model[0], lambda *arguments, **keywords: called.append((arguments, keywords)))
+        model.train()
+        model(torch.rand(4, 3))
+        model[2].running_mean = None
+        model[6][0].running_var.fill_(7.0)
+        assert len(called) == 1
+        if error is not None:
+            raise error
+
+
+@SCRIPTED
+@pytest.mark.parametrize("error", [None, ValueError, KeyboardInterrupt])
+def test_everything_comes_back(error):
+    model = build()
+    before = snapshot(model)
+    with nullcontext() if error is None else pytest.raises(error):
+        use(model, error)
+    assert snapshot(model) == before
+
+
+@SCRIPTED
+def test_the_test_above_can_fail():
+    model = build()
+    before = snapshot(model)
+    model[5].calls += 1
+    changed = {key for key, value in snapshot(model).items() if value != before[key]}
+    assert changed == {"bits"}
+
+
+def test_a_loan_is_in_evaluation_mode_though_the_model_overrides_train():
+    class Stubborn(nn.Sequential):
+        def train(self, mode=True):
+            raise AssertionError(mode)
+
+    model = Stubborn(nn.Dropout(), nn.BatchNorm1d(2))
+    with borrowed(model):
+        assert not any(module.training for module in model.modules())
+    assert all(module.training for module in model.modules())
+
+
+def test_hooks_see_the_arguments_that_reach_the_module():
+    layer = nn.BatchNorm1d(2)
+    layer.register_forward_pre_hook(lambda _, arguments: tuple(x + 1 for x in arguments))
+    x, seen = torch.zeros(3, 2), []
+    with borrowed(layer) as loan:
+        loan.hook(layer, lambda input: seen.append(input))  # noqa: A006, PLW0108 -- torch's name
+        layer(x)
+        layer(input=x)
+    assert [tensor.sum().item() for tensor in seen] == [6.0, 0.0]
+
+
+def test_rewinding_starts_the_same_random_numbers_again():
+    with borrowed(nn.Identity()) as loan:
+        first = torch.rand(3)
+        loan.rewind()
+        assert torch.equal(torch.rand(3), first)
+
+
+def test_compiled_parts_call_the_hooks():
+    model = nn.Sequential(nn.BatchNorm1d(2), nn.ReLU())
+    compiled = torch.compile(model, backend="eager")
+    x, seen = torch.randn(4, 2), []
+    compiled(x)
+    with borrowed(compiled) as loan:
+        loan.hook(model[0], seen.append)
+        compiled(x)
+    assert len(seen) == 1
+    assert torch.compiler.is_compiling() is False
