@@ -438,10 +438,22 @@ def test_a_compiled_model():
     assert_holds(model[0], data)
 
 
-def test_a_wrapper_of_data_parallelism_is_taken_off():
-    model, data = network(), draw()
-    recalibrate(nn.DataParallel(model), data)
-    assert_holds(model[0], data)
+WRAPPERS = {
+    "averaged": torch.optim.swa_utils.AveragedModel,
+    "data parallel": nn.DataParallel,
+    "both": lambda model: nn.DataParallel(torch.optim.swa_utils.AveragedModel(model)),
+}
+
+
+@both_ways
+@pytest.mark.parametrize("mode", [False, True])
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_wrapper_whose_own_mode_means_nothing(wrapper, mode, layer_by_layer):
+    wrapped, data = WRAPPERS[wrapper](network().train(mode)), draw()
+    assert wrapped.training
+    assert len(recalibrate(wrapped, data, layer_by_layer=layer_by_layer).done) == 3
+    layer = next(m for m in wrapped.modules() if isinstance(m, _BatchNorm))
+    assert_holds(layer, data)
 
 
 @pytest.mark.slow

@@ -99,9 +99,9 @@ def adapt(
         RunError: another process failed.
 
     Note:
-        One pass. Meanwhile each layer normalizes with its batch blended into the source, the
-        batch taken alone; so after adaptation to a single batch the model does in evaluation
-        exactly what it did in the pass. The counter `num_batches_tracked` stays.
+        One pass, in which each layer normalizes with the blend of the source and its batch, so
+        that after a single batch the model does in evaluation what it did in the pass. The
+        counter `num_batches_tracked` stays.
 
     References:
         Li et al. (2016), "Revisiting Batch Normalization For Practical Domain Adaptation";
@@ -130,10 +130,7 @@ def adapt(
     sources = {name: in_use(layer) for name, layer in chosen.layers.items()}
     with borrowed(model) as loan:
         survey = Survey(loan, feeder(model, forward), batches, exact, progress, distributed)
-        if source_weight == 0.0:
-            seen = survey.under_batch_statistics(chosen.layers)
-        else:
-            seen = _under_blend(survey, chosen.layers, sources, source_weight)
+        seen = _under_blend(survey, chosen.layers, sources, source_weight)
     found, details = {}, {}
     for name, target in estimated(chosen.layers, exact, seen).items():
         rows, layer = seen[name].rows, chosen.layers[name]

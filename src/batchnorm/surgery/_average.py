@@ -4,18 +4,16 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.nn import DataParallel, Module
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
+from torch.nn import Module
 
 from batchnorm.errors import ChannelError, OptionError, SurgeryError
 
 from ._record import Change, Record
+from ._wrappers import unwrapped
 
 State = Module | Mapping[str, Tensor]
 _AVERAGED = ("running_mean", "running_var")
 _COUNTER = "num_batches_tracked"
-_WRAPPERS = (AveragedModel, DataParallel, DistributedDataParallel)
 
 
 @torch.no_grad()
@@ -44,8 +42,8 @@ def average_statistics(target: State, source: State, decay: float) -> Record:
 
     Args:
         target: the averaged model or its state, changed in place.
-        source: the model in training, or its state. The wrappers `AveragedModel`, `DataParallel`
-            and `DistributedDataParallel` are taken off both.
+        source: the model in training, or its state. Wrappers for averaging, data parallelism and
+            compilation are taken off both.
         decay: weight of what the target has, from 0 (take the source's) to 1.
 
     Returns:
@@ -96,10 +94,10 @@ def _between(old: Tensor, new: Tensor, decay: float) -> Tensor:
 
 def _statistics(state: State) -> dict[str, Tensor]:
     """Return the running statistics by name, those of a shared layer under all its names."""
-    if isinstance(state, _WRAPPERS):
-        state = state.module
     tensors = (
-        dict(state.named_buffers(remove_duplicate=False)) if isinstance(state, Module) else state
+        dict(unwrapped(state).named_buffers(remove_duplicate=False))
+        if isinstance(state, Module)
+        else state
     )
     kinds = (*_AVERAGED, _COUNTER)
     return {name: t for name, t in tensors.items() if name.rpartition(".")[2] in kinds}

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import DataParallel, Module
-from torch.nn.parallel import DistributedDataParallel
+from torch.nn import Module
 
 from batchnorm.errors import DataError, OptionError
+
+from ._wrappers import unwrapped
 
 Forward = Callable[[Module, Any], object]
 
@@ -17,13 +18,11 @@ def feeder(model: Module, forward: Forward | None) -> Callable[[Any], None]:
     """Return what calls `model` on a batch, without gradient.
 
     Args:
-        model: what is called. The wrappers of data parallelism are taken off: they work on copies
-            of the layers, or overwrite buffers between processes.
+        model: what is called, without its wrappers.
         forward: calls the model it is given on a batch; `None` passes on a tensor, the first item
             of a tuple or list, or a mapping as keyword arguments.
     """
-    if isinstance(model, (DataParallel, DistributedDataParallel)):
-        model = model.module
+    model = unwrapped(model)
     call = _call if forward is None else forward
 
     def feed(batch: Any) -> None:

@@ -11,6 +11,7 @@ from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn._layer import Layer
 
 from ._record import LEFT_ALONE, Change
+from ._wrappers import unwrapped
 
 Layers = dict[str, _BatchNorm]
 
@@ -104,6 +105,6 @@ def _why_not(model: Module, layer: _BatchNorm) -> str:
         return "no running statistics"
     if isinstance(layer, Layer) and layer.frozen:
         return "frozen"
-    if model.training and not layer.training:
+    if unwrapped(model).training and not layer.training:
         return "frozen: in evaluation mode in a model that trains"
     return ""
