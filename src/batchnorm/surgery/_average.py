@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from batchnorm._wrappers import unwrapped
 from batchnorm.errors import ChannelError, OptionError, SurgeryError
 
 from ._record import Change, Record
-from ._wrappers import unwrapped
 
 State = Module | Mapping[str, Tensor]
 _AVERAGED = ("running_mean", "running_var")

@@ -18,9 +18,8 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from batchnorm._arguments import arguments, tensors
 from batchnorm.errors import SurgeryError
-
-from ._arguments import arguments, tensors
 
 _WRAPPED = "model"
 

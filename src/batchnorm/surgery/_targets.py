@@ -7,11 +7,11 @@ from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
+from batchnorm._wrappers import unwrapped
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn._layer import Layer
 
 from ._record import LEFT_ALONE, Change
-from ._wrappers import unwrapped
 
 Layers = dict[str, _BatchNorm]
 
