@@ -85,7 +85,8 @@ class Loan:
         for state in self._modules:
             state.restore_buffers()
         for buffer, value in self._values.values():
-            buffer.copy_(value)
+            # Through `data`, which autograd does not watch: a backward pass that waits goes on.
+            buffer.data.copy_(value)
 
     def give_back(self) -> None:
         """Put everything back."""
