@@ -136,7 +136,7 @@ def left_behind(tool: Tool) -> str:
     except OSError:
         changed = {
             "statistics": statistics(model) != before,
-            "momentum": model[0].momentum != 0.1,  # noqa: PLR2004 -- torch's default
+            "momentum": model[0].momentum != 0.1,
             "mode": model.training,
             "hooks": bool(model[0]._forward_pre_hooks),  # noqa: SLF001 -- nothing else tells
         }

@@ -1,6 +1,6 @@
 """What a model is called with, and what it returns, in whatever containers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -56,3 +56,20 @@ def tensors(value: Any) -> Iterator[Tensor]:
     elif is_dataclass(value):
         for field in fields(value):
             yield from tensors(getattr(value, field.name))
+
+
+def mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return containers with `function` applied to their tensors; anything else stays as it is.
+
+    Example:
+        >>> import torch
+        >>> mapped(((torch.zeros(1),), {"flag": True}), lambda tensor: tensor + 1)
+        ((tensor([1.]),), {'flag': True})
+    """
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: mapped(item, function) for key, item in value.items()}
+    if type(value) in (tuple, list):
+        return type(value)(mapped(item, function) for item in value)
+    return value

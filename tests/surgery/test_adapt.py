@@ -59,6 +59,15 @@ def test_after_one_batch_evaluation_repeats_the_pass(family, weight):
     torch.testing.assert_close(outputs[0], again, rtol=0, atol=1e-5)
 
 
+def test_a_poisoned_source_counts_nothing_or_is_refused():
+    model, data = trained(), target(4)
+    model[3].running_var[1] = torch.nan
+    with pytest.raises(DataError, match="buffers of layer '3': take source_weight=0"):
+        adapt(model, data, source_weight=1.0)
+    adapt(model, data)
+    assert model[3].running_var.isfinite().all()
+
+
 def test_the_counter_stays():
     model = trained()
     adapt(model, target(5, 3))

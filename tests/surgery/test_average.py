@@ -85,7 +85,7 @@ def test_a_teacher_evaluates_well_only_with_its_statistics():
     assert far > 0.5
 
 
-@pytest.mark.parametrize("as_state", ["target", "source", "both", "wrapped"])
+@pytest.mark.parametrize("as_state", ["target", "source", "both", "wrapped", "compiled"])
 def test_models_states_and_wrappers_are_taken_alike(as_state):
     teacher, student = pair()
     expected = copy.deepcopy(teacher)
@@ -97,6 +97,8 @@ def test_models_states_and_wrappers_are_taken_alike(as_state):
         source = student.state_dict()
     if as_state == "wrapped":
         target, source = torch.optim.swa_utils.AveragedModel(teacher), nn.DataParallel(student)
+    if as_state == "compiled":
+        target = torch.compile(teacher, backend="eager")
     record = average_statistics(target, source, 0.5)
     teacher = target.module if as_state == "wrapped" else teacher
     for name, buffer in teacher.named_buffers():
@@ -125,6 +127,17 @@ def test_small_steps_are_not_lost():
     for _ in range(1000):
         average_statistics(teacher, student, 0.9999)
     assert teacher.running_mean.item() == pytest.approx(1 - 0.9999**1000, rel=1e-5)
+
+
+@torch.no_grad()
+def test_debiasing_layers_are_averaged_as_they_evaluate():
+    teacher, student = (batchnorm.nn.BatchNorm1d(1, debias=True) for _ in range(2))
+    for model, mean in ((teacher, 10.0), (student, 30.0)):
+        model(mean + torch.tensor([[-1.0], [1.0]]))
+    average_statistics(nn.ModuleList([teacher]), nn.ModuleList([student]), 0.5)
+    assert teacher.running_mean.item() == pytest.approx(20.0)
+    y = teacher.eval()(torch.tensor([[21.0]]))  # variance 2
+    assert y.item() == pytest.approx(2**-0.5, rel=1e-5)
 
 
 DOORS = [

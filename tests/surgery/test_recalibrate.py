@@ -257,12 +257,22 @@ def test_a_shared_layer_has_two_names():
     assert_holds(shared, data)
 
 
+def without(model, x):
+    model[:7](x)
+
+
+def with_nothing(model, x):
+    model.unused(x[:0])
+    model[:7](x)
+
+
 @both_ways
-def test_a_layer_that_no_batch_reaches_is_left_alone(layer_by_layer):
+@pytest.mark.parametrize("forward", [without, with_nothing])
+def test_a_layer_that_no_value_reaches_is_left_alone(forward, layer_by_layer):
     model, data = network(), draw()
     model.add_module("unused", nn.BatchNorm1d(3))
     before = state(model.unused)
-    record = recalibrate(model, data, forward=lambda m, x: m[:7](x), layer_by_layer=layer_by_layer)
+    record = recalibrate(model, data, forward=forward, layer_by_layer=layer_by_layer)
     assert [(c.module, c.detail) for c in record.left][1:] == [("unused", "no batch reached it")]
     assert state(model.unused) == before
 
@@ -337,6 +347,23 @@ def test_a_call_of_ones_own():
     model, data = network(), draw()
     recalibrate(model, [{"deep": (x,)} for x in data], forward=lambda m, b: m(b["deep"][0]))
     assert_holds(model[0], data)
+
+
+def test_a_call_gets_the_bare_model_and_no_gradient():
+    model, data = nn.DataParallel(network()), draw()
+    seen = []
+
+    def forward(bare, x):
+        seen.append((type(bare), bare.training, torch.is_grad_enabled()))
+        bare(x)
+
+    def batches():
+        for x in data:
+            assert torch.is_grad_enabled()  # the data's own affair
+            yield x
+
+    recalibrate(model, batches(), forward=forward)
+    assert set(seen) == {(nn.Sequential, False, False)}
 
 
 def test_a_generator_serves_one_pass():
@@ -609,7 +636,7 @@ DOORS = [
         lambda: [torch.randn(1, 3)],
         {"layer_by_layer": True, "names": ["0"], "forward": lambda m, x: m[0](x)},
         CountError,
-        "layer '0' needs more than one value per channel .* got 1 rows in 1 batches",
+        "layer '0' needs more than one value per channel .* got 1 rows, 1 batch: give more",
     ),
 ]
 

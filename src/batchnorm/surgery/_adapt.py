@@ -5,12 +5,13 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
+import torch
 from torch.nn import Module
 
 from batchnorm._borrow import borrowed
 from batchnorm._feed import Forward, check_batches, feeder
 from batchnorm._moments import Moments
-from batchnorm.errors import OptionError
+from batchnorm.errors import DataError, OptionError
 
 from ._edit import Edit, edit
 from ._population import Population, correction_of, estimated, in_use, moved, write
@@ -24,7 +25,6 @@ class Adaptation(Record):
     """The record of an adaptation, which can be undone; as a context manager it ends by that.
 
     Example:
-        >>> import torch
         >>> layer = torch.nn.BatchNorm1d(1)
         >>> with adapt(layer, [torch.tensor([[1.0], [3.0]])]):
         ...     layer.running_mean
@@ -93,7 +93,7 @@ def adapt(
     Raises:
         OptionError: `source_weight` is negative or not finite, or as for `recalibrate`.
         SurgeryError: as for `recalibrate`.
-        DataError: as for `recalibrate`.
+        DataError: the source has statistics that are not finite, or as for `recalibrate`.
         NonFiniteError: as for `recalibrate`.
         CountError: a layer gets one value per channel in a batch.
         RunError: another process failed.
@@ -109,7 +109,6 @@ def adapt(
         shift adaptation", section 3.
 
     Example:
-        >>> import torch
         >>> layer = torch.nn.BatchNorm1d(1).eval()
         >>> target = torch.tensor([[1.0], [3.0]])
         >>> print(adapt(layer, [target], source_weight=6.0))
@@ -128,6 +127,8 @@ def adapt(
     exact = METHODS["exact"]
     chosen = targets(model, names)
     sources = {name: in_use(layer) for name, layer in chosen.layers.items()}
+    if source_weight:
+        _check_sources(sources)
     with borrowed(model) as loan:
         survey = Survey(loan, feeder(model, forward), batches, exact, progress, distributed)
         seen = _under_blend(survey, chosen.layers, sources, source_weight)
@@ -142,6 +143,15 @@ def adapt(
             write(chosen.layers[name], population, None, changes.copy_)
     record = Record("adapt", chosen.changes("adapted", details, "no batch reached it"))
     return Adaptation(record, changes)
+
+
+def _check_sources(sources: dict[str, Population]) -> None:
+    for name, source in sources.items():
+        if not torch.isfinite(source.mean + source.var).all():
+            raise DataError(
+                "a source of finite statistics is needed, got NaN or Inf in the buffers of layer "
+                f"{name!r}: take source_weight=0, or recalibrate on data of the source first"
+            )
 
 
 def _under_blend(
@@ -160,6 +170,8 @@ def _under_blend(
 
 def _blended(source: Population, target: Population, share: float) -> Population:
     """Return the weighted averages; `share` is that of the source."""
+    if share == 0.0:  # the source may be anything
+        return target
     target = Population(*(statistic.to(source.mean.device) for statistic in target))
     return Population(
         share * source.mean + (1 - share) * target.mean,

@@ -8,7 +8,10 @@ from torch.nn import Module
 
 from batchnorm._wrappers import unwrapped
 from batchnorm.errors import ChannelError, OptionError, SurgeryError
+from batchnorm.nn._layer import Layer
 
+from ._population import buffers as buffers_of
+from ._population import in_use, write
 from ._record import Change, Record
 
 State = Module | Mapping[str, Tensor]
@@ -55,8 +58,10 @@ def average_statistics(target: State, source: State, decay: float) -> Record:
         ChannelError: a layer has another number of channels in the other.
 
     Note:
-        The counter `num_batches_tracked` becomes the source's. For weights that were averaged
-        over a long way (SWA) the formula is too rough: `recalibrate` on training data.
+        The counter `num_batches_tracked` becomes the source's. Where layers have
+        ``debias=True``, give models and not their states: what is averaged is then what they
+        evaluate with. For weights that were averaged over a long way (SWA) the formula is too
+        rough: `recalibrate` on training data.
 
     Example:
         >>> student = torch.nn.Sequential(torch.nn.Linear(4, 2), torch.nn.BatchNorm1d(2))
@@ -74,22 +79,39 @@ def average_statistics(target: State, source: State, decay: float) -> Record:
             f"decay is the weight of what the target has, from 0 to 1, got {decay}: "
             "torch's momentum is 1 - decay"
         )
-    old, new = _statistics(target), _statistics(source)
-    _check(old, new)
+    buffers, new = _statistics(target), _statistics(source)
+    _check(buffers, new)
+    old = buffers | _debiased(target)
+    new |= _debiased(source)
     values = {
-        name: new[name].to(buffer.device)
+        name: new[name]
         if name.endswith(_COUNTER)
-        else _between(buffer, new[name], decay)
-        for name, buffer in _once(old).items()
+        else torch.lerp(new[name].to(buffer.device).double(), old[name].double(), decay)
+        for name, buffer in _once(buffers).items()
     }
     for name, value in values.items():
-        old[name].copy_(value)
+        buffers[name].copy_(value)
+    for layer in _debiasing(target).values():
+        write(layer, buffers_of(layer), None)
     layers = dict.fromkeys(name.rpartition(".")[0] for name in values)
     return Record("average_statistics", tuple(Change(name, "averaged") for name in layers))
 
 
-def _between(old: Tensor, new: Tensor, decay: float) -> Tensor:
-    return torch.lerp(new.to(old.device, torch.float64), old.double(), decay).to(old.dtype)
+def _debiasing(state: State) -> dict[str, Layer]:
+    """Return the layers that take the start out of their running statistics."""
+    if not isinstance(state, Module):
+        return {}
+    modules = unwrapped(state).named_modules(remove_duplicate=False)
+    return {name: m for name, m in modules if isinstance(m, Layer) and m.debias}
+
+
+def _debiased(state: State) -> dict[str, Tensor]:
+    """Return what these layers take for their statistics, under the names of the buffers."""
+    return {
+        f"{name}.{buffer}".removeprefix("."): value
+        for name, layer in _debiasing(state).items()
+        for buffer, value in zip(_AVERAGED, in_use(layer), strict=True)
+    }
 
 
 def _statistics(state: State) -> dict[str, Tensor]:

@@ -79,6 +79,14 @@ class Edit:
             )
         return names
 
+    def remove(self, name: str) -> None:
+        """Take the module of this qualified name out of the model."""
+        path, _, last = name.rpartition(".")
+        registry = self._model.get_submodule(path)._modules  # noqa: SLF001 -- where torch keeps them
+        saved = dict(registry)
+        self.on_undo(lambda: _refill(registry, saved))  # in their order
+        del registry[last]
+
     def set_parameter(self, module: nn.Module, name: str, value: nn.Parameter | None) -> None:
         """Put another parameter, or none, under a name; prefer `copy_`, which optimizers follow."""
         self._put(module._parameters, name, value)  # noqa: SLF001 -- where torch keeps them
@@ -116,6 +124,11 @@ def _restore(registry: dict[str, Any], name: str, before: Any) -> None:
         registry.pop(name, None)
     else:
         registry[name] = before
+
+
+def _refill(registry: dict[str, Any], saved: dict[str, Any]) -> None:
+    registry.clear()
+    registry.update(saved)
 
 
 @torch.no_grad()

@@ -6,9 +6,7 @@ input of these shapes. (`torch.fx.symbolic_trace` refuses most models of transfo
 wrong branch silently where a forward asks whether something is a tensor.)
 """
 
-import copy
 import operator
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +19,9 @@ from torch.nn.modules.conv import _ConvNd
 from batchnorm._arguments import arguments, tensors
 from batchnorm.errors import SurgeryError
 
+from ._copy import copied
+from ._quiet import quiet
+
 _WRAPPED = "model"
 
 
@@ -32,6 +33,7 @@ class Call:
         index: its place in `Graph.calls`.
         op: torch's word for a single operation, in place or not: ``conv2d``, ``relu``, ``add``;
             ``module`` for a module that does several; ``input`` and ``output`` for the model's own.
+        ops: the words of all its operations.
         module: qualified name of the module called, the first one where it has several; "" for a
             function.
         inputs: the steps whose results it takes, each once.
@@ -41,6 +43,7 @@ class Call:
 
     index: int
     op: str
+    ops: tuple[str, ...]
     module: str
     inputs: tuple[int, ...]
     users: tuple[int, ...]
@@ -80,7 +83,8 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
         example_inputs: a tensor, a tuple of arguments, or a dict of keyword arguments.
 
     Raises:
-        SurgeryError: the forward pass depends on values, or cannot be followed otherwise.
+        SurgeryError: the forward pass depends on values, or cannot be followed otherwise; or the
+            model cannot be copied.
 
     Example:
         >>> model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU())
@@ -90,11 +94,10 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
         >>> graph.only_user(graph.calls_of("0")[0]).module
         '1'
     """
-    wrapper = _Flat(copy.deepcopy(model))
+    wrapper = _Flat(copied(model))
     args, kwargs = arguments(example_inputs)
     try:
-        # A forward that leaves a tensor on its module is warned of; here it leaves it on the copy.
-        with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        with torch.no_grad(), quiet():
             program = torch.export.export(wrapper, args, kwargs, strict=False)
     except Exception as error:
         raise SurgeryError(
@@ -103,6 +106,24 @@ def trace(model: nn.Module, example_inputs: Any) -> Graph:
             "or make what depends on values independent of them"
         ) from error
     return _Reader(wrapper, program).graph()
+
+
+def trace_both(model: nn.Module, example_inputs: Any) -> list[Graph]:
+    """Return the graphs of the forward passes in training and in evaluation.
+
+    Args:
+        model: any module; the modes of its modules are given back.
+        example_inputs: as for `trace`.
+
+    Raises:
+        SurgeryError: as `trace`.
+    """
+    modes = {module: module.training for module in model.modules()}
+    try:
+        return [trace(model.train(mode), example_inputs) for mode in (True, False)]
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 class _Flat(nn.Module):
@@ -136,7 +157,7 @@ class _Reader:
         signature = program.graph_signature
         self._state = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self._constants = signature.inputs_to_lifted_tensor_constants
-        self._names = {module: name for name, module in wrapper.named_modules()}
+        self._names: dict[nn.Module, str] = {m: name for name, m in wrapper.named_modules()}
         self._steps: list[_Step] = []
         self._index: dict[str, int] = {}  # of a module call's key, or of a function's node
         self._step_of: dict[fx.Node, int] = {}
@@ -167,7 +188,8 @@ class _Reader:
         step = self._steps[index]
         op = step.ops[0] if len(step.ops) == 1 else "module"
         name = _without_prefix(step.module)
-        return Call(index, op, name, tuple(step.inputs), tuple(step.users), _shape(step.results))
+        edges = tuple(step.inputs), tuple(step.users)
+        return Call(index, op, tuple(step.ops), name, *edges, _shape(step.results))
 
     def _owner(self, node: fx.Node) -> tuple[str, str]:
         """Return what makes the call unique, and the name of its module, if any."""
@@ -190,7 +212,7 @@ class _Reader:
         """Return the whole module that a parameter or buffer belongs to."""
         path = name.split(".")[:-1]
         for length in range(len(path)):
-            module = self._wrapper.get_submodule(".".join(path[: length + 1]))
+            module: nn.Module = self._wrapper.get_submodule(".".join(path[: length + 1]))
             if _is_whole(module):
                 return self._names[module]
         return ""

@@ -6,6 +6,7 @@ from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import functional
@@ -69,8 +70,8 @@ def estimated(layers: Layers, method: Method, seen: dict[str, Seen]) -> dict[str
         if not torch.isfinite(population.var).all():
             raise CountError(
                 f"layer {name!r} needs more than one value per channel to have a variance (for "
-                f"algorithm-2 in every batch), got {seen[name].rows} rows in "
-                f"{seen[name].batches} batches: give more data; nothing was changed"
+                f"algorithm-2 in every batch), got {seen[name].words()}: give more data; "
+                "nothing was changed"
             )
         _check_fit(name, layers[name], population)
     return found
@@ -105,19 +106,21 @@ def write(
     if counter is None:
         return
     number = int(counter) if batches is None else batches
-    if isinstance(layer, Layer) and layer.debias:
-        number = max(number, _batches_to_forget(layer.momentum))
-    copy(counter, torch.tensor(number))
+    copy(counter, torch.tensor(counted(layer, number)))
 
 
-def _batches_to_forget(momentum: float | None) -> int:
-    """Return after how many batches nothing is left of the start of running statistics.
+def counted(layer: Module, batches: int) -> int:
+    """Return what the counter must say of statistics with nothing of their start in them.
 
-    A layer that takes the start out of its statistics would take out what is not in them.
+    That is their number of batches; but a layer with ``debias=True`` would take out what is not
+    there, unless there are so many that nothing would be left.
     """
-    if momentum is None or not 0.0 < momentum < 1.0:
-        return 1
-    return math.ceil(math.log(2.0**-60) / math.log1p(-momentum))  # below float64 beside 1
+    if not (isinstance(layer, Layer) and layer.debias) or layer.momentum is None:
+        return batches
+    if not 0.0 < layer.momentum < 1.0:
+        return max(batches, 1)
+    # (1 - momentum) ** n is lost beside 1 in float64.
+    return max(batches, math.ceil(math.log(2.0**-60) / math.log1p(-layer.momentum)))
 
 
 def moved(layer: _BatchNorm, population: Population) -> str:

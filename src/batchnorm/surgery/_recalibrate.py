@@ -112,9 +112,8 @@ def recalibrate(
             seen = survey.under_batch_statistics(chosen.layers)
     found = estimated(chosen.layers, how, seen)
     details = {
-        name: f"{seen[name].rows} rows, {seen[name].batches} batches; {moved(layer, found[name])}"
-        for name, layer in chosen.layers.items()
-        if name in found
+        name: f"{seen[name].words()}; {moved(chosen.layers[name], population)}"
+        for name, population in found.items()
     }
     with edit(model) as changes:
         for name, population in found.items():

@@ -34,6 +34,15 @@ class Seen(NamedTuple):
             tuple(first.merge(*rest) for first, *rest in parts),
         )
 
+    def words(self) -> str:
+        """Say how much it is.
+
+        Example:
+            >>> Seen(batches=1, rows=32).words()
+            '32 rows, 1 batch'
+        """
+        return f"{self.rows} rows, {self.batches} batch{'es' * (self.batches != 1)}"
+
     def to(self, device: torch.device | str) -> "Seen":
         """Return the same on another device."""
         moved = (Moments(*(tensor.to(device) for tensor in part)) for part in self.parts)
