@@ -124,6 +124,18 @@ def test_names_shared_layers_and_uncalled_ones():
         statistics_noise(pair, batches, names=["a", "b"], forward=lambda m, x: m["a"](x))
 
 
+def test_every_mini_batch_meets_the_model_as_it_is():
+    class Drifting(nn.BatchNorm1d):
+        def forward(self, x):
+            self.num_batches_tracked += 1
+            return x + self.num_batches_tracked
+
+    model, x = nn.Sequential(Drifting(3), nn.BatchNorm1d(3)), torch.randn(8, 3)
+    found = statistics_noise(model, [x, x, x])
+    assert found.of("0").mean_noise.max() < 1e-12
+    assert found.of("1").mean_noise.max() < 1e-12
+
+
 def test_a_constant_channel_has_no_noise_and_no_part_in_the_effective_count():
     x = torch.randn(4000, 40)
     x[:, 0] = 3.0
