@@ -132,6 +132,19 @@ def test_without_a_step_nothing_shifts_though_dropout_and_statistics_are_on(fami
     assert all(layer.distance > 0 for layer in shifted.layers[1:])
 
 
+def test_every_pass_starts_from_the_same_buffers():
+    class Drifting(nn.BatchNorm1d):
+        def forward(self, x):
+            self.num_batches_tracked += 1
+            return x * self.num_batches_tracked
+
+    model = nn.Sequential(nn.Linear(4, 4), Drifting(4), nn.Linear(4, 2))
+    batch = torch.randn(8, 4), torch.randn(8, 2)
+    only_last = torch.optim.SGD(model[2].parameters(), lr=10.0)
+    record = internal_covariate_shift(model, batch, mse, optimizer=only_last)
+    assert [layer.distance for layer in record.layers] == [0.0, 0.0]
+
+
 def test_the_mode_is_the_models_or_the_one_given():
     model = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 2))
     batch = torch.randn(32, 4), torch.randn(32, 2)

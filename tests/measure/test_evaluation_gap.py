@@ -76,6 +76,22 @@ def test_the_output_differs_as_between_training_and_evaluation(family):
     assert gap == pytest.approx(((evaluation - training).norm() / training.norm()).item(), rel=1e-5)
 
 
+def test_nothing_but_the_statistics_makes_a_gap():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.norm = nn.BatchNorm1d(3)
+
+        def forward(self, x):
+            self.norm.num_batches_tracked += 1
+            y = self.norm(x) * self.norm.num_batches_tracked
+            return nn.functional.dropout(y, training=True)
+
+    model, x = Noisy(), torch.randn(32, 3)
+    give(model.norm, x)
+    assert evaluation_gap(model, x).output < 1e-5
+
+
 def test_options_of_our_layers_are_followed():
     class Block(nn.Module):
         def __init__(self):
