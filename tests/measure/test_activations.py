@@ -144,6 +144,17 @@ def test_infinite_values_are_told_and_not_plotted():
     assert found.as_dict()["percentiles"][1:] == [None, None]
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_scripted_modules_cannot_be_measured():
+    model = nn.Sequential(nn.Linear(3, 3), torch.jit.script(nn.Sequential(nn.ReLU())))
+    x = torch.ones(2, 3)
+    assert [found.name for found in activations(model, x).modules] == ["0"]
+    with pytest.raises(
+        MeasurementError, match=r"not scripted are needed, got none for '1.0': name"
+    ):
+        activations(model, x, ["0", "1.0"])
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

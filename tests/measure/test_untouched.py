@@ -213,6 +213,23 @@ def test_it_does_not_matter_whether_gradients_are_on(instrument, context):
     assert snapshot(model) == before
 
 
+def test_under_autocast_the_parameters_are_those_of_the_point_and_afterwards_those_of_the_model():
+    """Within its context, autocast keeps the casts of parameters that are changed in place."""
+    model, batch = plain(nn.Linear(4, 8), nn).eval(), pair()
+    loss, measure = nn.functional.mse_loss, partial(loss_landscape, learning_rate=10.0)
+
+    def forward(model, batch):
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return model(batch[0])
+
+    expected = measure(model, batch, loss, forward=forward)
+    assert expected.points[0].loss != pytest.approx(expected.loss, rel=0.01)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        before = model(batch[0])
+        assert measure(model, batch, loss) == expected
+        assert torch.equal(model(batch[0]), before)
+
+
 def test_the_optimizer_of_the_model_is_as_before():
     model, batch = nn.Sequential(nn.Linear(4, 8), nn.Linear(8, 8)), pair()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)

@@ -16,7 +16,7 @@ from batchnorm._feed import Forward, feeder
 from batchnorm._wrappers import unwrapped
 from batchnorm.errors import MeasurementError, OptionError
 
-from ._layers import check_names
+from ._layers import can_be_hooked, check_names
 from ._lend import lent
 from ._record import Record
 from ._saturation import saturated
@@ -136,7 +136,7 @@ def activations(
         wanted = [name for name in wanted if not any(modules[name].children())]
     reader = _Reader(tuple(map(float, percentiles)), unit_dim)
     with lent(model, training=training) as loan, torch.no_grad():
-        for name in wanted:
+        for name in filter(lambda name: can_be_hooked(modules[name]), wanted):
             if of == "output":
                 loan.watch(modules[name], partial(reader.output, name, modules[name]))
             else:
@@ -164,9 +164,9 @@ class _Reader:
         missing = sorted(set(names) - {found.name for found in self.found})
         if missing or not self.found:
             raise MeasurementError(
-                "modules that the forward pass calls and that give or take floating-point values "
-                f"are needed, got none for {', '.join(map(repr, missing)) or 'the whole model'}: "
-                "name others"
+                "modules that the forward pass calls, that give or take floating-point values and "
+                "that are not scripted are needed, got none for "
+                f"{', '.join(map(repr, missing)) or 'the whole model'}: name others"
             )
 
     def _read(self, name: str, module: Module | None, holder: Any) -> None:

@@ -23,11 +23,16 @@ def first_calls(loan: Loan, model: Module) -> Iterator[Calls]:
     hooks = [
         loan.hook(module, lambda *_, name=name, **__: note(name))
         for name, module in model.named_modules()
-        if not isinstance(module, ScriptModule)  # which takes no such hook
+        if can_be_hooked(module)
     ]
     yield calls
     for hook in hooks:  # after an exception the loan takes them off
         hook.remove()
+
+
+def can_be_hooked(module: Module) -> bool:
+    """Whether hooks can be put on a module; scripted ones refuse them."""
+    return not isinstance(module, ScriptModule)
 
 
 def by_layer(parameters: Iterable[str], calls: Calls) -> dict[str, list[str]]:

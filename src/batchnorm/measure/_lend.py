@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.parameter import is_lazy
@@ -37,6 +38,7 @@ def lent(model: Module, *, training: bool | None) -> Iterator[Loan]:
     """
     _check_initialized(model)
     with borrowed(model, training=training) as loan, ExitStack() as stack:
+        stack.callback(torch.clear_autocast_cache)  # which keeps casts of the moved parameters
         for parameter in model.parameters():
             stack.callback(_Parameter(parameter).restore)
         for module in model.modules():

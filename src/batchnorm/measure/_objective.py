@@ -100,6 +100,7 @@ class Objective:
         """Set some of the parameters."""
         for name, value in values.items():
             self.parameters[name].data.copy_(value)
+        torch.clear_autocast_cache()  # which does not see that they have moved
 
     def evaluate(self, names: Iterable[str] | None = None) -> Evaluation:
         """Return the loss and its gradient where the parameters are now.
