@@ -7,10 +7,10 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
+from batchnorm._arguments import arguments
+from batchnorm._borrow import borrowed
 from batchnorm.errors import SurgeryError
 
-from ._arguments import arguments
-from ._borrow import borrowed
 from ._edit import Edit, edit
 from ._fold_facts import Facts
 from ._fold_pairs import Pair, graph_of_pairs, named_pairs

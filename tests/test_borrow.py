@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from batchnorm.surgery._borrow import borrowed
+from batchnorm._borrow import borrowed
 
 # Scripting still works, and models in use are scripted.
 SCRIPTED = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
