@@ -103,8 +103,10 @@ def internal_covariate_shift(
     Note:
         As many passes as there are layers, each with the same random numbers and buffers. The
         gradients have the model's precision: for steps that change its digits little, measure
-        ``copy.deepcopy(model).double()``. The model, the generators of random numbers and the
-        optimizer are afterwards as they were.
+        ``copy.deepcopy(model).double()``. A gradient that is zero but for rounding, as that of a
+        bias before a batch normalization, has a meaningless cosine. Activation checkpointing has
+        to be that with ``use_reentrant=False``. The model, torch's generators of random numbers
+        and the optimizer are afterwards as they were.
 
     References:
         Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?",
