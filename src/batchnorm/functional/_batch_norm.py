@@ -230,7 +230,7 @@ def _train(
     rows = None if weights is None else weights.rows(x)
     if weights is None:
         y, statistics, _ = ops.forward(x, weight, bias, None, None, eps, residual, epilogue)
-        count = torch.tensor(_axes.count(x.shape), device=x.device)
+        count = torch.full((), _axes.count(x.shape), device=x.device)
     elif rows is not None:
         added = None if residual is None else weights.rows(residual)
         found, statistics, _ = ops.forward(rows, weight, bias, None, None, eps, added, epilogue)

@@ -107,6 +107,16 @@ def _transformed() -> bool:
     )
 
 
+def tracing() -> bool:
+    """Whether `torch.jit.trace` watches, for itself or for the exporter built on it."""
+    return _C._get_tracing_state() is not None
+
+
+def _exporting() -> bool:
+    """Whether the call becomes part of a program that others run, without this package."""
+    return torch.compiler.is_exporting() or tracing()
+
+
 def _watched(
     x: Tensor,
     weight: Tensor | None,
@@ -117,13 +127,16 @@ def _watched(
     residual: Tensor | None,
     epilogue: Epilogue,
 ) -> Forward:
-    compiling = torch.compiler.is_compiling()
-    if mean is not None and var is not None and (compiling or _C._get_tracing_state() is not None):
+    compiling, exporting = torch.compiler.is_compiling(), _exporting()
+    if mean is not None and var is not None and (compiling or exporting):
         # A map that compilers fuse with what stands around it, and that exporters know.
         y = _composite.affine(x, weight, bias, mean, var, eps, residual, epilogue)
-        return Forward(y, torch.stack((mean, var, (var + eps).rsqrt())).double(), None)
-    if not compiling and _transformed():
-        y, statistics = _composite.forward(x, weight, bias, mean, var, eps, residual, epilogue)
+        return Forward(y, y.new_empty(0), None)  # nobody asks for statistics that were given
+    if exporting or (not compiling and _transformed()):
+        dtype = _composite.portable(x) if exporting else torch.float64
+        y, statistics = _composite.forward(
+            x, weight, bias, mean, var, eps, residual, epilogue, dtype=dtype
+        )
         return Forward(y, statistics, None)
     return Forward(*_forward_op(x, weight, bias, mean, var, eps, residual, *epilogue))
 
@@ -148,7 +161,8 @@ def weighted(
         epilogue: the activation.
         weights: how often each value counts, shape ``(N, 1, *)``.
     """
-    return _composite.forward(x, weight, bias, None, None, eps, residual, epilogue, weights)
+    dtype = _composite.portable(x) if _exporting() else torch.float64
+    return _composite.forward(x, weight, bias, None, None, eps, residual, epilogue, weights, dtype)
 
 
 # ------------------------------------------------------------------------------- computing
