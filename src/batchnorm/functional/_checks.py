@@ -212,7 +212,7 @@ def running_of(
 def check_finite(mean: Tensor, var: Tensor) -> None:
     """Refuse statistics that are not finite; waits for the device."""
     finite = mean.isfinite().logical_and(var.isfinite())
-    if not bool(finite.all()):
+    if not finite.all():  # and not bool(...): a compiler can split its graph at the one only
         channels = finite.logical_not().nonzero().flatten().tolist()
         shown = ", ".join(map(str, channels[:5])) + (", ..." if len(channels) > 5 else "")  # noqa: PLR2004
         raise NonFiniteError(
