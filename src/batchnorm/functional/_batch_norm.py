@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from batchnorm import _axes, kernels, ops
+from batchnorm import _axes, ops
 from batchnorm._moments import Moments
 from batchnorm.errors import OptionError
 from batchnorm.kernels import PLAIN, Epilogue
@@ -148,7 +148,7 @@ def batch_norm(
     if nonfinite == "raise":
         check_finite(moments.mean, var)
     if running is not None:
-        kernels.update_(running, moments.mean, var, moments.count)
+        ops.update_(running, moments.mean, var, moments.count)
     return y
 
 

@@ -26,7 +26,7 @@ from batchnorm.kernels import (
     gradient_dtype,
 )
 
-from . import _composite
+from . import _composite, _move
 from ._second import second
 
 _FORWARD = (
@@ -44,6 +44,7 @@ _BACKWARD = (
 _library = torch.library.Library("batchnorm", "DEF")
 _library.define(_FORWARD)
 _library.define(_BACKWARD)
+_move.define(_library)
 
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
@@ -78,7 +79,7 @@ def forward(
     if not plain(x):
         out = _watched(x, weight, bias, mean, var, eps, residual, epilogue)
         if running is not None:
-            kernels.update_(running, out.statistics[0], out.statistics[1], _axes.count(x.shape))
+            update_(running, out.statistics[0], out.statistics[1], _axes.count(x.shape))
         return out
     compute = kernels.current(x.device).forward
     if torch.is_grad_enabled() and _C._any_requires_grad(x, weight, bias, residual):
@@ -163,6 +164,19 @@ def weighted(
     """
     dtype = _composite.portable(x) if _exporting() else torch.float64
     return _composite.forward(x, weight, bias, None, None, eps, residual, epilogue, weights, dtype)
+
+
+def update_(running: Running, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
+    """Do what `kernels.update_` does, as one operator where a dispatch mode looks on."""
+    counted = (
+        not torch.compiler.is_compiling()
+        and _C._len_torch_dispatch_stack() > 0
+        and type(mean) is Tensor
+        and not isinstance(running.momentum, Tensor)
+        and not _transformed()
+    )
+    move_ = _move.move_ if counted else kernels.update_
+    move_(running, mean, var, count)
 
 
 # ------------------------------------------------------------------------------- computing
