@@ -136,6 +136,14 @@ def test_every_domain_can_start_from_a_trained_layer():
     assert torch.equal(layer(x, torch.tensor([0, 1, 1, 0])), plain.eval()(x))
 
 
+def test_a_domain_can_be_any_layer_that_takes_an_input():
+    layer = DomainBatchNorm1d(3, 2)
+    layer.domains[1] = torch.nn.BatchNorm1d(3)
+    x = torch.randn(8, 3)
+    y = layer(x, torch.tensor([0, 1] * 4))
+    torch.testing.assert_close(y[1::2], BatchNorm1d(3)(x[1::2]))
+
+
 def test_one_domain_in_a_tensor_is_not_taken_apart():
     layer = build()
     x = torch.randn(4, 3, 2, 2, dtype=torch.float64)

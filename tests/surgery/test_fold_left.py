@@ -291,6 +291,21 @@ def test_layers_without_running_statistics_may_train():
     assert [change.module for change in record.left] == ["4"]
 
 
+def test_one_of_several_domains():
+    """The convolution serves all of them, and another is called another time."""
+    model = Net(lambda m, x: m.norm(m.conv(x), 1), ours.DomainBatchNorm2d(4, 2)).eval()
+    before = snapshot(model)
+    record = fold(model, (X,))
+    assert [(row.module, row.detail) for row in record.changes] == [
+        ("norm.domains.0", "it is not called"),
+        (
+            "norm.domains.1",
+            "it normalizes one of several domains, and the others would change with it",
+        ),
+    ]
+    assert snapshot(model) == before
+
+
 def test_others_are_folded_all_the_same():
     model = nn.Sequential(
         nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)

@@ -123,3 +123,19 @@ def test_a_failure_in_the_middle_restores_the_model(monkeypatch):
         freeze(model, affine=True)
     assert len(calls) == 3
     assert snapshot(model) == before
+
+
+def test_layers_that_are_no_subclass_of_torch_s_are_frozen_too():
+    """Decorrelation keeps a covariance; the layers inside domains are ordinary ones."""
+    model = nn.ModuleDict(
+        {"decorrelated": ours.DecorrelatedBatchNorm1d(3), "domains": ours.DomainBatchNorm1d(3, 2)}
+    )
+    record = freeze(model, affine=True)
+    assert [row.module for row in record.changes] == [
+        "decorrelated", "domains.domains.0", "domains.domains.1"
+    ]  # fmt: skip
+    assert model["decorrelated"].frozen
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+    unfreeze(model)
+    assert not model["decorrelated"].frozen
+    assert all(parameter.requires_grad for parameter in model.parameters())

@@ -47,7 +47,7 @@ class Comoments(NamedTuple):
         count = values.shape[-1]
         mean = values.sum(-1) / max(count, 1)
         centred = values - mean.unsqueeze(-1)
-        return cls(torch.tensor(count, device=x.device), mean.flatten(), centred @ centred.mT)
+        return cls(torch.full((), count, device=x.device), mean.flatten(), centred @ centred.mT)
 
     def merge(self, *others: "Comoments") -> "Comoments":
         r"""Return the comoments of all the values together.

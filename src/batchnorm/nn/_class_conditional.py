@@ -9,6 +9,7 @@ from torch.nn import Parameter
 from batchnorm.errors import DTypeError, OptionError, ShapeError
 
 from ._conditional import ConditionalLayer
+from ._trace import node, traced
 
 
 class _ClassConditional(ConditionalLayer):
@@ -44,6 +45,9 @@ class _ClassConditional(ConditionalLayer):
             mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
+        options = {"mask": mask, "sample_weight": sample_weight}
+        if traced(self, input):
+            return node(self, input, labels, residual=residual, **options)
         if labels.shape != input.shape[:1]:
             raise ShapeError(
                 f"labels need shape {tuple(input.shape[:1])}, one class for each sample of x "
@@ -55,9 +59,7 @@ class _ClassConditional(ConditionalLayer):
                 f"labels need dtype int64, got {labels.dtype}: convert them, as in labels.long()"
             )
         weight, bias = (torch.nn.functional.embedding(labels, t) for t in (self.weight, self.bias))
-        return super().forward(
-            input, weight, bias, residual, mask=mask, sample_weight=sample_weight
-        )
+        return super().forward(input, weight, bias, residual, **options)
 
     def extra_repr(self) -> str:
         """Return the plain layer's description, and the number of classes."""

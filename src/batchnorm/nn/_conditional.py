@@ -8,6 +8,7 @@ from torch import Tensor
 from batchnorm import functional
 
 from ._layer import Layer
+from ._trace import node, traced
 
 
 class ConditionalLayer(Layer):
@@ -42,6 +43,9 @@ class ConditionalLayer(Layer):
             mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
+        options = {"mask": mask, "sample_weight": sample_weight}
+        if traced(self, input):
+            return node(self, input, weight, bias, residual=residual, **options)
         self._check_input_dim(input)
         weight, bias = _beside(weight, input), _beside(bias, input)
         functional.check_modulation(input, weight, bias)

@@ -13,6 +13,7 @@ from ._layer import check_ndim, recomputing
 from ._layout import laid_out
 from ._modes import Modes
 from ._precision import FullPrecision
+from ._trace import node, traced
 
 
 class DecorrelatedLayer(Modes, FullPrecision):
@@ -24,6 +25,7 @@ class DecorrelatedLayer(Modes, FullPrecision):
 
     weight: nn.Parameter | None
     bias: nn.Parameter | None
+    running_mean: Tensor | None
     running_cov: Tensor | None
     num_batches_tracked: Tensor | None
 
@@ -91,6 +93,8 @@ class DecorrelatedLayer(Modes, FullPrecision):
         Args:
             input: shape ``(N, C, *)`` with as many dimensions as the layer's name says.
         """
+        if traced(self, input):
+            return node(self, input)
         check_ndim(input, self._ndims)
         self._restore_float32()  # in case somebody has cast the buffers past the module
         training = self.training and not self.frozen
@@ -177,7 +181,7 @@ class DecorrelatedBatchNorm1d(DecorrelatedLayer):
         The buffers are `running_mean` ``(C,)``, `running_cov` ``(G, C / G, C / G)``, which takes in
         the unbiased covariance, and `num_batches_tracked`. Not a subclass of torch's layers, which
         have a `running_var` where this has a covariance. Arithmetic is float64, and the derivatives
-        are exact at equal eigenvalues too.
+        are exact at equal eigenvalues too. Both methods wait for the device.
 
     References:
         Huang et al. (2018), "Decorrelated Batch Normalization"; Siarohin, Sangineto and Sebe

@@ -10,8 +10,9 @@ from batchnorm.errors import CountError, DTypeError, OptionError, ShapeError
 
 from ._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from ._conditional import ConditionalBatchNorm1d, ConditionalBatchNorm2d, ConditionalBatchNorm3d
-from ._layer import Layer
+from ._layer import Layer, check_ndim
 from ._layout import laid_out
+from ._trace import node, traced
 
 
 class DomainLayer(nn.Module):
@@ -90,7 +91,10 @@ class DomainLayer(nn.Module):
             mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
-        self._layers()[0]._check_input_dim(input)  # noqa: SLF001 -- a part of this module
+        if traced(self, input):
+            options = {"mask": mask, "sample_weight": sample_weight}
+            return node(self, input, domain, residual=residual, **options)
+        check_ndim(input, self._own_affine._ndims)  # noqa: SLF001 -- a part of this module
         if domain is None:
             domain = self.domain
         companions = residual, mask, sample_weight
@@ -117,8 +121,10 @@ class DomainLayer(nn.Module):
         sample_weight: Tensor | None,
     ) -> Tensor:
         affine = (self.weight, self.bias) if self.shared_affine else ()
-        layer = self.domains[domain]
-        y: Tensor = layer(x, *affine, residual, mask=mask, sample_weight=sample_weight)
+        options = {"residual": residual, "mask": mask, "sample_weight": sample_weight}
+        # A plain layer of torch, where somebody has put one in, takes no more than the input.
+        given = {name: values for name, values in options.items() if values is not None}
+        y: Tensor = self.domains[domain](x, *affine, **given)
         return y
 
     def _taken_apart(
@@ -169,7 +175,9 @@ class DomainLayer(nn.Module):
         alone = [
             k
             for k, (layer, count) in enumerate(zip(self._layers(), counts, strict=True))
-            if layer.training and not layer.frozen and x[:count].numel() == x.shape[1]
+            if layer.training
+            and not getattr(layer, "frozen", False)
+            and x[:count].numel() == x.shape[1]
         ]
         if alone:
             raise CountError(

@@ -12,6 +12,7 @@ from batchnorm.errors import ShapeError
 
 from ._modes import Modes
 from ._precision import REDUCED_PRECISION, FullPrecision
+from ._trace import node, traced
 
 _USUAL = {
     "nonfinite": "skip",
@@ -21,7 +22,6 @@ _USUAL = {
     "affine_frozen": False,
     "adapting": False,
 }
-_PROXY: Any = torch.fx.Proxy  # what `torch.fx` calls a forward with, in place of tensors
 
 
 class Layer(Modes, FullPrecision, _BatchNorm):
@@ -73,8 +73,8 @@ class Layer(Modes, FullPrecision, _BatchNorm):
             mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
-        if isinstance(input, _PROXY) and input.tracer.root is not self:
-            return self._node(input, residual, mask=mask, sample_weight=sample_weight)
+        if traced(self, input):
+            return node(self, input, residual=residual, mask=mask, sample_weight=sample_weight)
         weight, bias = self._affine()
         return self._normalize(input, weight, bias, self.activation, residual, mask, sample_weight)
 
@@ -131,14 +131,6 @@ class Layer(Modes, FullPrecision, _BatchNorm):
             nonfinite=self.nonfinite,
             correction=self.correction,
         )
-
-    def _node(self, input: Any, residual: Any, **tensors: Any) -> Tensor:  # noqa: A002
-        """Return the call as one node of the graph that `torch.fx` builds, as it does torch's."""
-        given = {"residual": residual, **tensors}
-        options = {name: value for name, value in given.items() if value is not None}
-        path = input.tracer.path_of_module(self)
-        node: Tensor = input.tracer.create_proxy("call_module", path, (input,), options)
-        return node
 
     def _affine(self) -> tuple[Tensor | None, Tensor | None]:
         """Return the scale and shift, past `__getattr__`, which takes longer."""

@@ -2,16 +2,13 @@
 
 from typing import Self
 
-from torch import Tensor, nn
+from torch import nn
 
 from batchnorm.errors import OptionError
 
 
 class Modes(nn.Module):
     """Frozen and adapting: kept through `train()`, copies and pickles."""
-
-    track_running_stats: bool
-    running_mean: Tensor | None
 
     frozen: bool = False
     adapting: bool = False

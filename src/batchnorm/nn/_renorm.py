@@ -111,7 +111,8 @@ class _Renorm(Layer):
             return r, d
         means, *found = (torch.stack(kept) for kept in zip(*self._recent, strict=True))
         distance = (means - batch_mean).abs().sum(1).nan_to_num(nan=math.inf)
-        r, d = (kept[distance.argmin()] for kept in found)
+        nearest = distance.argmin(0, keepdim=True)
+        r, d = (kept.index_select(0, nearest).squeeze(0) for kept in found)
         return r, d
 
     def __getstate__(self) -> dict[str, Any]:

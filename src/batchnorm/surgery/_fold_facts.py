@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from torch import nn
 from torch.nn.utils import parametrize
 
+from batchnorm.nn._domain import DomainLayer
+
 from ._affine import Affine, affine_of, keeps_statistics
 from ._graph import Graph
 from ._kinds import has_hooks
@@ -34,6 +36,12 @@ class Facts:
         for module in filter(keeps_statistics, seen):
             if seen[module].plain and (affine := affine_of(module, seen[module].shape)):
                 self.affine[self._names[module]] = affine
+        self._of_domains = {
+            layer
+            for module in self._names
+            if isinstance(module, DomainLayer)
+            for layer in module.domains
+        }
         registries = (module._parameters for module in self._names)  # noqa: SLF001 -- parameters() hides a second holder
         self._holders = Counter(id(p) for registry in registries for p in registry.values())
 
@@ -65,6 +73,8 @@ class Facts:
             yield f"it {objection}"
         if not self._seen[norm].plain:
             yield "it takes more than one tensor, or changes the dtype"
+        if norm in self._of_domains:
+            yield "it normalizes one of several domains, and the others would change with it"
         if getattr(norm, "adapting", False):
             yield "it is adapting: it normalizes with the batch"
         if name not in self.affine:

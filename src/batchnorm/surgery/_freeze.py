@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from torch import nn
 
 from batchnorm.errors import OptionError, SurgeryError
-from batchnorm.nn._layer import Layer
+from batchnorm.nn._modes import Modes
 
 from ._adopt import remember
 from ._edit import edit
@@ -97,7 +97,7 @@ def unfreeze(model: nn.Module, *, names: Iterable[str] | None = None) -> Record:
 
 def _layers(
     model: nn.Module, names: Iterable[str] | None, obstacle: Callable[[nn.Module], str]
-) -> dict[str, Layer]:
+) -> dict[str, Modes]:
     """Return the layers that are meant, all of them ours and without obstacle."""
     meant = _meant(model, names)
     reasons = {name: obstacle(layer) for name, layer in meant.items()}
@@ -107,12 +107,16 @@ def _layers(
             f"layers of batchnorm.nn with running statistics are needed, got others ({listing}): "
             "change them, or leave them out with names="
         )
-    return {name: layer for name, layer in meant.items() if isinstance(layer, Layer)}
+    return {name: layer for name, layer in meant.items() if isinstance(layer, Modes)}
 
 
 def _meant(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module]:
     """Return the batch normalization layers of these names, ours or not."""
-    found = {m: name for m, name in names_of(model).items() if normalizes_batches(m)}
+    found = {
+        module: name
+        for module, name in names_of(model).items()
+        if isinstance(module, Modes) or normalizes_batches(module)
+    }
     if names is not None:
         modules = dict(model.named_modules(remove_duplicate=False))
         wanted = {name: modules.get(name) for name in names}
@@ -131,12 +135,12 @@ def _meant(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module
 
 
 def _foreign(layer: nn.Module) -> str:
-    return "" if isinstance(layer, Layer) else "not ours, convert the model first"
+    return "" if isinstance(layer, Modes) else "not ours, convert the model first"
 
 
 def _obstacle(layer: nn.Module) -> str:
     """Return what stands against freezing a layer, or nothing."""
-    if not isinstance(layer, Layer):
+    if not isinstance(layer, Modes):
         return _foreign(layer)
     if not layer.track_running_stats or layer.running_mean is None:
         return "it has no running statistics"
