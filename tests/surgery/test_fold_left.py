@@ -237,16 +237,16 @@ def test_linear_on_sequences_normalizes_another_dimension_than_it_has_features_i
     """(N, L, C) from the linear map is (N, C, L) to BatchNorm1d, even where both are equal."""
     model = settle(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(shape[1]))).eval()
     (left,) = fold(model, torch.randn(shape)).left
-    assert "features elsewhere than in dimension 1 of its 3D result" in left.detail
+    assert "whose features are in another dimension than the layer's channels" in left.detail
     model = settle(nn.Sequential(nn.BatchNorm1d(shape[1]), nn.Linear(4, 4))).eval()
     (left,) = fold(model, torch.randn(shape)).left
-    assert "features elsewhere than in dimension 1 of its 3D result" in left.detail
+    assert "whose features are in another dimension than the layer's channels" in left.detail
 
 
 def test_an_image_without_a_batch_dimension():
     model = settle(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm1d(5))).eval()
     (left,) = fold(model, torch.randn(3, 5, 6)).left
-    assert "dimension 1 of its 3D result" in left.detail
+    assert "whose features are in another dimension" in left.detail
 
 
 def test_a_layer_whose_scale_is_infinite():

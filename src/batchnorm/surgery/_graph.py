@@ -20,6 +20,7 @@ from batchnorm.errors import SurgeryError
 
 from ._arguments import arguments, tensors
 from ._copy import copied
+from ._moves import Move, move_of
 from ._quiet import quiet
 
 _WRAPPED = "model"
@@ -39,6 +40,7 @@ class Call:
         inputs: the steps whose results it takes, each once.
         users: the steps that take its result.
         shape: of its result, where that is one tensor.
+        move: what it does to the place of values, where that is all it does.
     """
 
     index: int
@@ -48,6 +50,7 @@ class Call:
     inputs: tuple[int, ...]
     users: tuple[int, ...]
     shape: tuple[int, ...] | None
+    move: Move | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ class _Step:
     """A call while its nodes are collected."""
 
     module: str
+    nodes: list[fx.Node] = field(default_factory=list)
     ops: list[str] = field(default_factory=list)
     inputs: dict[int, None] = field(default_factory=dict)
     users: dict[int, None] = field(default_factory=dict)
@@ -183,13 +187,15 @@ class _Reader:
                 self._steps[self._step_of[source]].results[source] = None
         if not (module and node.target is operator.getitem):
             step.ops.append(_word(node))
+            step.nodes.append(node)
 
     def _call(self, index: int) -> Call:
         step = self._steps[index]
         op = step.ops[0] if len(step.ops) == 1 else "module"
         name = _without_prefix(step.module)
         edges = tuple(step.inputs), tuple(step.users)
-        return Call(index, op, tuple(step.ops), name, *edges, _shape(step.results))
+        move = move_of(op, step.nodes[0]) if step.nodes else None
+        return Call(index, op, tuple(step.ops), name, *edges, _shape(step.results), move)
 
     def _owner(self, node: fx.Node) -> tuple[str, str]:
         """Return what makes the call unique, and the name of its module, if any."""
