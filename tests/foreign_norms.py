@@ -54,6 +54,6 @@ class OldFrozenBatchNorm2d(DetrFrozenBatchNorm2d):
     def forward(self, x):
         column = (1, -1, 1, 1)
         scale = self.weight * self.running_var.rsqrt()
-        return (x - self.running_mean.reshape(column)) * scale.reshape(
+        return (x - self.running_mean.reshape(column)) * scale.reshape(column) + self.bias.reshape(
             column
-        ) + self.bias.reshape(column)
+        )

@@ -109,6 +109,13 @@ def test_a_look_alike_with_other_state_is_unknown():
         convert(nn.Sequential(layer))
 
 
+def test_a_clash_of_attributes_is_refused():
+    layer = FrozenBatchNorm2d(3)
+    layer.frozen = True
+    with pytest.raises(SurgeryError, match="attributes of its own that our layer uses: frozen"):
+        convert(nn.Sequential(layer))
+
+
 def test_looking_at_a_layer_leaves_no_trace():
     """The proof runs the layer's own forward, on a twin."""
     layer, calls = BatchNormAct2d(3, nn.ReLU()), []

@@ -291,7 +291,7 @@ class Sums(nn.Module):
         super().__init__()
         self.how, self.conv, self.bn = how, nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
 
-    def forward(self, x):
+    def forward(self, x):  # noqa: PLR0911 -- a table
         z = self.conv(x)
         match self.how:
             case "plain":
@@ -353,14 +353,32 @@ def test_a_graph_is_as_before_after_a_failure(monkeypatch):
     assert snapshot(graph) == before
 
 
+def test_a_layer_takes_one_residual_only():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)
+
+        def forward(self, x):
+            return torch.relu(self.bn(self.conv(x)) + x + 2 * x)
+
+    graph = traced(settle(Model().double()))
+    before = both(graph, image())
+    convert(graph, fuse=True, example_inputs=image())
+    record = convert(graph, fuse=True, example_inputs=image())
+    assert record.done == ()
+    assert graph.bn.activation is None
+    assert_same(graph, image(), before)
+
+
 def test_keyword_arguments_reach_the_graph():
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
             self.bn = nn.BatchNorm2d(3)
 
-        def forward(self, pixels, scale=1.0, bias=None):
-            return torch.relu(self.bn(pixels) * scale)
+        def forward(self, pixels, scale=1.0, shift=0.0):
+            return torch.relu(self.bn(pixels) * scale + shift)
 
     graph = traced(Model().double())
     record = convert(graph, fuse=True, example_inputs={"pixels": image()})
@@ -381,6 +399,28 @@ def test_the_error_of_a_behaviour_sees_each_part():
     assert other.error(same) == pytest.approx(1.0)
 
 
-def test_not_a_number_is_an_error():
-    nothing = Behaviour((torch.full((2,), torch.nan),), (), ())
-    assert not nothing.error(nothing) <= 1.0
+def test_what_is_not_finite_has_to_be_the_same():
+    values = torch.tensor([1.0, torch.nan, torch.inf, -torch.inf])
+    same = Behaviour((values,), (), ())
+    assert same.error(copy.deepcopy(same)) == 0.0
+    for place in range(4):
+        other = values.clone()
+        other[place] = 2.0
+        assert not Behaviour((other,), (), ()).error(same) < 1.0
+
+
+class Masked(nn.Module):
+    """Some outputs are infinite, and shall be."""
+
+    def __init__(self):
+        super().__init__()
+        self.bn, self.relu = nn.BatchNorm2d(3), nn.ReLU()
+
+    def forward(self, x):
+        y = self.relu(self.bn(x))
+        return y.masked_fill(x < 0, -torch.inf)
+
+
+def test_outputs_that_are_not_finite_can_be_proven_too():
+    record = convert(Masked(), fuse=True, example_inputs=image().float())
+    assert record.error == 0.0

@@ -196,6 +196,42 @@ def test_a_graph_with_a_mask_is_refused():
     assert snapshot(graph) == before
 
 
+def test_a_graph_of_a_fused_model_gets_its_activation_back_once():
+    model = settle(nn.Sequential(nn.BatchNorm2d(3), nn.SiLU()).double()).eval()
+    x = image().double()
+    expected = model(x)
+    convert(model, fuse=True, example_inputs=x)
+    graph = torch.fx.Graph()
+    y = graph.call_module("0", (graph.placeholder("x"),))
+    graph.output(graph.call_module("1", (y,)))
+    traced = torch.fx.GraphModule(model, graph)
+    torch.testing.assert_close(traced(x), expected)
+    revert(traced)
+    assert torch.equal(traced(x), expected)
+
+
+def test_a_graph_with_a_residual_by_keyword_is_reverted():
+    graph = torch.fx.symbolic_trace(settle(nn.Sequential(nn.BatchNorm2d(3)).double()).eval())
+    x = image().double()
+    expected = graph(x) + x
+    convert(graph)
+    [node] = graph.graph.find_nodes(op="call_module")
+    node.args, node.kwargs = (), {"residual": node.args[0], "input": node.args[0]}
+    graph.recompile()
+    torch.testing.assert_close(graph(x), expected)
+    revert(graph)
+    assert torch.equal(graph(x), expected)
+
+
+def test_a_layer_in_the_middle_of_a_batch_is_refused():
+    model = nn.Sequential(ours.BatchNorm1d(3))
+    with (
+        ours.accumulate_statistics(model),
+        pytest.raises(SurgeryError, match="0: it is accumulating statistics"),
+    ):
+        revert(model)
+
+
 def test_a_frozen_model_says_what_to_do():
     model = nn.Sequential(ours.BatchNorm1d(3))
     freeze(model)

@@ -47,23 +47,24 @@ def become(module: nn.Module, kind: type[nn.Module], changes: Edit) -> None:
     module.__class__ = kind
 
 
-def held(kind: type[nn.Module]) -> set[str]:
+def held(kind: type[nn.Module]) -> frozenset[str]:
     """Return the names of what a layer of ours holds beyond torch's; of another, nothing.
 
     Example:
         >>> from batchnorm import nn as ours
         >>> "activation" in held(ours.BatchNorm1d), held(nn.BatchNorm1d)
-        (True, set())
+        (True, frozenset())
     """
     if kind not in TO_TORCH:
-        return set()
+        return frozenset()
     declared = {name for c in kind.__mro__ if _is_ours(c) for name in get_annotations(c)}
-    return declared | _names(_blank(kind)) - _names(_blank(TO_TORCH[kind]))
+    return frozenset(declared | _names(_blank(kind)) - _names(_blank(TO_TORCH[kind])))
 
 
 def remember(module: nn.Module, changes: Edit) -> None:
-    """Have the module's class and all that it holds put back when the changes are undone."""
+    """Have the module's class, all that it holds and what learns put back when undone."""
     kind, attributes = type(module), dict(vars(module))
+    learning = {p: p.requires_grad for p in module.parameters(recurse=False)}
     registries = {name: copy(attributes[name]) for name in _REGISTRIES}
 
     def restore() -> None:
@@ -73,6 +74,8 @@ def remember(module: nn.Module, changes: Edit) -> None:
         for name, saved in registries.items():
             attributes[name].clear()
             attributes[name].update(saved)
+        for parameter, required in learning.items():
+            parameter.requires_grad_(required)
 
     changes.on_undo(restore)
 

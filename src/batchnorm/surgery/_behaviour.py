@@ -1,6 +1,5 @@
 """What a model does, as numbers: outputs, gradients and running statistics in both modes."""
 
-import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,11 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
 
 from batchnorm.errors import SurgeryError
 
-from ._arguments import arguments, tensors
+from ._arguments import arguments, mapped, tensors
+from ._copy import twin
 
 # Largest relative error between two ways of computing the same, by the precision of the outputs.
 # The rounding of one layer grows through the layers behind it, in training above all.
@@ -44,7 +43,7 @@ class Behaviour:
         errors += (_relative(*pair) for pair in _pairs(self.buffers, expected.buffers))
         if whole := _norm(expected.gradients):
             pairs = _pairs(self.gradients, expected.gradients)
-            errors += (_norm([a - b]) / whole for a, b in pairs)
+            errors += (_norm([_difference(*pair)]) / whole for pair in pairs)
         return max(errors)
 
     def output_error(self, expected: "Behaviour") -> float:
@@ -71,10 +70,10 @@ def behaviour(model: nn.Module, example_inputs: Any, *, training: bool) -> Behav
         >>> len(behaviour(model, torch.ones(1, 1), training=True).gradients)
         2
     """
-    twin = twin_of(model, training=training)
-    parameters = [p for p in twin.parameters() if p.requires_grad]
+    model = twin(model, training=training)
+    parameters = [p for p in model.parameters() if p.requires_grad]
     with torch.enable_grad():
-        outputs = tuple(y for y in run(twin, example_inputs) if y.is_floating_point())
+        outputs = tuple(y for y in run(model, example_inputs) if y.is_floating_point())
         loss = sum((_weights(y) * y.double()).sum() for y in outputs if y.requires_grad)
         gradients: Iterable[Tensor | None] = ()
         if isinstance(loss, Tensor) and parameters:
@@ -82,22 +81,18 @@ def behaviour(model: nn.Module, example_inputs: Any, *, training: bool) -> Behav
     return Behaviour(
         tuple(y.detach() for y in outputs),
         tuple(g for g in gradients if g is not None),
-        tuple(b.detach() for b in twin.buffers() if b.is_floating_point()),
+        tuple(b.detach() for b in model.buffers() if b.is_floating_point()),
     )
 
 
-def twin_of(model: nn.Module, *, training: bool) -> nn.Module:
-    """Return a copy in a mode; where the model is in it, parts that are not stay as they are."""
-    twin = copy.deepcopy(model)
-    return twin if twin.training == training else twin.train(training)
-
-
-def run(twin: nn.Module, example_inputs: Any) -> tuple[Tensor, ...]:
+def run(model: nn.Module, example_inputs: Any) -> tuple[Tensor, ...]:
     """Call a model, each time with the same random numbers, and return its tensors."""
-    args, kwargs = tree_map_only(Tensor, _own, arguments(example_inputs))
-    with torch.random.fork_rng():
+    args, kwargs = mapped(arguments(example_inputs), _own)
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call] # torch has no types here
+    devices = range(torch.cuda.device_count()) if started else ()
+    with torch.random.fork_rng(devices):
         torch.manual_seed(0)
-        return tuple(tensors(twin(*args, **kwargs)))
+        return tuple(tensors(model(*args, **kwargs)))
 
 
 def check_error(error: float, allowed: float, *, training: bool) -> float:
@@ -129,9 +124,14 @@ def _pairs(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> Iterable[
 
 
 def _relative(found: Tensor, expected: Tensor) -> float:
-    if torch.equal(found, expected):
-        return 0.0
-    return _norm([found - expected]) / max(_norm([expected]), 1e-30)
+    size = _norm([expected.where(expected.isfinite(), 0.0)])
+    return _norm([_difference(found, expected)]) / (size or 1.0)
+
+
+def _difference(found: Tensor, expected: Tensor) -> Tensor:
+    """Return it, which is nothing where both are the same infinity or both are not a number."""
+    same = (found == expected) | (found.isnan() & expected.isnan())
+    return torch.where(same, 0.0, found.double() - expected.double())
 
 
 def _norm(values: Iterable[Tensor]) -> float:

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from batchnorm import nn as ours
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn._layer import Layer
 
@@ -111,12 +112,11 @@ def _judge(module: nn.Module) -> _Verdict | None:
     if "forward" in vars(module):
         return _Verdict(reason="its forward was replaced on the instance", refused=True)
     kind = TO_OURS.get(type(module))
-    if kind is None:
-        return _judge_other(module)
-    if clash := held(kind) & vars(module).keys():
+    verdict = _Verdict(partial(_become, kind)) if kind else _judge_other(module)
+    if verdict.take_over and (clash := held(ours.BatchNorm2d) & vars(module).keys()):
         reason = f"it has attributes of its own that our layer uses: {', '.join(sorted(clash))}"
         return _Verdict(reason=reason, refused=True)
-    return _Verdict(partial(_become, kind))
+    return verdict
 
 
 def _judge_other(module: nn.Module) -> _Verdict:
@@ -135,8 +135,8 @@ def _refuse_unknown(found: dict[str, str]) -> None:
     if found:
         listing = "; ".join(f"{name or 'the model'}: {reason}" for name, reason in found.items())
         raise SurgeryError(
-            f"batch normalization layers of a known class are needed, got {len(found)} other "
-            f"({listing}): leave them as they are with unknown='leave', or replace them yourself"
+            f"batch normalization layers of a known class are needed, got also others ({listing}): "
+            "leave them as they are with unknown='leave', or replace them yourself"
         )
 
 

@@ -28,3 +28,18 @@ def copied(model: nn.Module) -> nn.Module:
             "a model that copy.deepcopy can copy is needed, got "
             f"{type(error).__name__} ({error}): take out what it cannot copy, and put it back after"
         ) from error
+
+
+def twin(model: nn.Module, *, training: bool) -> nn.Module:
+    """Return a deep copy in a mode; where the model is in it, parts that are not stay as they are.
+
+    Raises:
+        SurgeryError: as `copied`.
+
+    Example:
+        >>> model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval())
+        >>> [part.training for part in twin(model, training=True)]
+        [True, False]
+    """
+    other = copied(model)
+    return other if other.training == training else other.train(training)

@@ -8,22 +8,23 @@ from torch import Tensor, nn
 from batchnorm._moments import Moments
 from batchnorm.nn._layer import Layer
 
-from ._behaviour import run, twin_of
+from ._behaviour import run
+from ._copy import twin
 from ._sites import Site
 
 
 @torch.no_grad()
 def measure(model: nn.Module, example_inputs: Any, sites: dict[str, Site]) -> dict[str, Moments]:
     """Return the moments that the example inputs give at each place in training."""
-    twin = twin_of(model, training=True)
+    copy = twin(model, training=True)
     found = {}
     for name, site in sites.items():
 
         def keep(_module: nn.Module, _inputs: Any, y: Tensor, name: str = name) -> None:
             found[name] = Moments.of(y)
 
-        twin.get_submodule(site.module).register_forward_hook(keep)
-    run(twin, example_inputs)
+        copy.get_submodule(site.module).register_forward_hook(keep)
+    run(copy, example_inputs)
     return found
 
 

@@ -84,12 +84,14 @@ def unfreeze(model: nn.Module, *, names: Iterable[str] | None = None) -> Record:
     """
     layers = _layers(model, names, _foreign)
     rows = []
-    for name, layer in layers.items():
-        if layer.frozen:
+    with edit(model) as changes:
+        for name, layer in layers.items():
+            if not layer.frozen:
+                rows.append(Change(name, LEFT_ALONE, "not frozen"))
+                continue
+            remember(layer, changes)
             layer.unfreeze()
             rows.append(Change(name, "unfrozen"))
-        else:
-            rows.append(Change(name, LEFT_ALONE, "not frozen"))
     return Record("unfreeze", tuple(rows))
 
 

@@ -7,7 +7,7 @@ from torch import fx, nn
 from ._behaviour import Behaviour, behaviour, check_error
 from ._edit import Edit
 from ._fuse_modules import fuse_modules
-from ._fused import Fusion
+from ._fused import Fusion, is_plain
 from ._fx import fuse_graph
 
 
@@ -24,6 +24,8 @@ def fuse_layers(
     Returns:
         What became of every layer of ours that had no activation, and the largest relative error.
     """
+    if not any(map(is_plain, model.modules())):
+        return {}, None
     before = {mode: behaviour(model, example_inputs, training=mode) for mode in (True, False)}
     if isinstance(model, fx.GraphModule):
         found = fuse_graph(model, example_inputs, changes)

@@ -6,6 +6,7 @@ and the addition of a residual, which our layers take as a second argument.
 
 import copy
 import operator
+from collections.abc import Container
 from typing import Any, NamedTuple
 
 import torch
@@ -70,13 +71,19 @@ def fuse_graph(
     return found
 
 
-def unfuse_graph(model: fx.GraphModule, changes: Edit) -> None:
-    """Have what our layers do besides normalizing done by function calls behind them."""
+def unfuse_graph(model: fx.GraphModule, places: Container[nn.Module], changes: Edit) -> None:
+    """Have what our layers do besides normalizing done by function calls behind them.
+
+    Args:
+        model: traced from a model; its graph is replaced by a rewritten copy.
+        places: layers whose activation has a module to go to.
+        changes: undoes it.
+    """
     graph = copy.deepcopy(model.graph)
     for node in _module_calls(graph):
         layer = _module(model, node)
         if isinstance(layer, Layer):
-            _split(graph, node, layer)
+            _split(graph, node, layer, activated=layer not in places)
     _put(model, graph, changes)
 
 
@@ -114,15 +121,12 @@ def _follow(
 
 def _addition(node: fx.Node, shapes: Shapes) -> tuple[fx.Node | None, fx.Node | None]:
     """Return the addition that alone follows a layer's call, and what it adds."""
-    user = _only_user(node)
     nothing = None, None
-    if user is None or user.target not in (*_ADDITIONS, *_ADDITIONS_IN_PLACE) or user.kwargs:
-        return nothing
-    others = [argument for argument in user.args if argument is not node]
-    if len(user.args) != 2 or len(others) != 1:  # noqa: PLR2004 -- the two terms
-        return nothing
-    [residual] = others
-    if not isinstance(residual, fx.Node) or shapes.get(residual.name) != shapes.get(node.name):
+    user = _only_user(node)
+    residual = _other_term(node, user) if user else None
+    if user is None or residual is None or len(node.args) != 1 or node.kwargs:
+        return nothing  # also where the layer has a residual already
+    if shapes.get(residual.name) != shapes.get(node.name):
         return nothing
     changed = user.target in _ADDITIONS_IN_PLACE and user.args[0] is residual
     if changed and _only_user(residual) is None:
@@ -130,6 +134,16 @@ def _addition(node: fx.Node, shapes: Shapes) -> tuple[fx.Node | None, fx.Node | 
     if any(_only_user(source) is None for source in node.all_input_nodes):
         return nothing  # the layer moves to the addition, and its input may have changed till then
     return user, residual
+
+
+def _other_term(node: fx.Node, user: fx.Node) -> fx.Node | None:
+    """Return what a node adds to another, if it is an addition of two tensors."""
+    if user.target not in (*_ADDITIONS, *_ADDITIONS_IN_PLACE) or user.kwargs:
+        return None
+    others = [term for term in user.args if term is not node]
+    if len(user.args) != 2 or len(others) != 1:  # noqa: PLR2004 -- the two terms
+        return None
+    return others[0] if isinstance(others[0], fx.Node) else None
 
 
 def _options(model: fx.GraphModule, node: fx.Node) -> dict[str, Any] | None:
@@ -157,20 +171,20 @@ def _merge(graph: fx.Graph, node: fx.Node, follow: _Follow, shapes: Shapes) -> N
         graph.erase_node(step)
 
 
-def _split(graph: fx.Graph, node: fx.Node, layer: Layer) -> None:
+def _split(graph: fx.Graph, node: fx.Node, layer: Layer, *, activated: bool) -> None:
     """Have the call of a layer only normalize, and functions do the rest behind it."""
-    if others := node.kwargs.keys() - {"input", "residual"}:
+    given = dict(zip(("input", "residual"), node.args, strict=False)) | node.kwargs
+    if others := given.keys() - {"input", "residual"}:
         raise SurgeryError(
             "calls of a layer with an input and a residual are needed, got also "
             f"{', '.join(sorted(others))} of {node.target}: torch's layers cannot take that"
         )
-    x, *residuals = (*node.args, *node.kwargs.values())
-    node.args, node.kwargs = (x,), {}
+    node.args, node.kwargs = (given["input"],), {}
     added: list[fx.Node] = []
-    for residual in residuals:
+    if given.get("residual") is not None:
         with graph.inserting_after(node):
-            added.append(graph.call_function(operator.add, (node, residual)))
-    if layer.activation is not None:
+            added.append(graph.call_function(operator.add, (node, given["residual"])))
+    if activated and layer.activation is not None:
         last = added[-1] if added else node
         slope = (layer.negative_slope,) if layer.activation == "leaky_relu" else ()
         with graph.inserting_after(last):

@@ -19,7 +19,8 @@ from torch.nn.modules.conv import _ConvNd
 from batchnorm.errors import SurgeryError
 
 from ._arguments import arguments, tensors
-from ._copy import copied
+from ._copy import copied, twin
+from ._kinds import check_initialized
 from ._moves import Move, move_of
 from ._quiet import quiet
 
@@ -115,18 +116,14 @@ def trace_both(model: nn.Module, example_inputs: Any) -> list[Graph]:
     """Return the graphs of the forward passes in training and in evaluation.
 
     Args:
-        model: any module; the modes of its modules are given back.
+        model: any module; not touched.
         example_inputs: as for `trace`.
 
     Raises:
-        SurgeryError: as `trace`.
+        SurgeryError: as `trace`, or the model has lazy modules that have seen no input.
     """
-    modes = {module: module.training for module in model.modules()}
-    try:
-        return [trace(model.train(mode), example_inputs) for mode in (True, False)]
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    check_initialized(model)
+    return [trace(twin(model, training=mode), example_inputs) for mode in (True, False)]
 
 
 class _Flat(nn.Module):

@@ -9,7 +9,7 @@ from batchnorm.errors import OptionError, SurgeryError
 
 from ._graph import trace_both
 from ._linear import is_linear_map
-from ._sites import Reason, Site, Sites
+from ._sites import Site, Sites
 
 
 class Plan(NamedTuple):
@@ -41,7 +41,9 @@ def plan_of(
         SurgeryError: one of `names` cannot be normalized, or the model not be traced.
         OptionError: one of `names` is no linear map.
     """
-    maps = {module: name for name, module in model.named_modules() if is_linear_map(module)}
+    maps: dict[nn.Module, str] = {
+        module: name for name, module in model.named_modules() if is_linear_map(module)
+    }
     wanted = None if names is None else _named(model, maps, names)
     both = [
         Sites(model, graph, after_activation=after_activation)
@@ -61,8 +63,8 @@ def plan_of(
     if refused:
         listing = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
         raise SurgeryError(
-            f"linear maps that can be normalized are needed, got {len(refused)} others "
-            f"({listing}): leave them out of the names"
+            f"linear maps that can be normalized are needed, got also others ({listing}): "
+            "leave them out of the names"
         )
     return plan
 
@@ -79,10 +81,10 @@ def _named(model: nn.Module, maps: dict[nn.Module, str], names: Iterable[str]) -
     return {first for module, first in maps.items() if module in meant.values()}
 
 
-def _agreed(found: list[tuple[Site | None, Reason | None]]) -> tuple[Site | None, str]:
+def _agreed(found: list[tuple[Site | None, str]]) -> tuple[Site | None, str]:
     """Return what holds in both modes."""
-    (site, _), (other, _) = found
-    words = next((reason.words for _, reason in found if reason), "")
+    (site, reason), (other, another) = found
+    words = reason or another
     if site != other:
         return None, words or "what follows differs between training and evaluation"
     return site, words

@@ -5,8 +5,10 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
+from torch.nn.parameter import is_lazy
 
 from batchnorm import nn as ours
+from batchnorm.errors import SurgeryError
 from batchnorm.nn._layer import Layer
 
 TO_OURS: dict[type[nn.Module], type[Layer]] = {
@@ -89,3 +91,18 @@ def names_of(model: nn.Module) -> dict[nn.Module, str]:
     for name, module in model.named_modules(remove_duplicate=False):
         found.setdefault(module, []).append(name)
     return {module: ", ".join(names) for module, names in found.items()}
+
+
+def check_initialized(model: nn.Module) -> None:
+    """Refuse a model with lazy modules that have seen no input.
+
+    Raises:
+        SurgeryError: there is one.
+    """
+    for name, module in model.named_modules():
+        tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
+        if any(is_lazy(tensor) for tensor in tensors):
+            raise SurgeryError(
+                f"an initialized model is needed, got the lazy {type(module).__name__} {name!r}: "
+                "pass one batch through the model first"
+            )

@@ -60,7 +60,7 @@ def revert(model: nn.Module) -> Record:
     _refuse({name: reason for name, reason in reasons.items() if reason})
     with edit(model) as changes:
         if isinstance(model, fx.GraphModule):
-            unfuse_graph(model, changes)
+            unfuse_graph(model, places, changes)
         rows = tuple(_give_back(names[m], m, places.get(m), changes) for m in layers)
     return Record("revert", rows)
 
@@ -73,10 +73,12 @@ def _obstacle(layer: Layer, place: Fused | None, *, traced: bool) -> str:
         return "there are hooks where its activation was"
     if layer.activation is not None and place is None and not traced:
         return f"its {layer.activation} has no module of its own to go to"
+    if layer._accumulated is not None:  # noqa: SLF001 -- there is no public word for it
+        return "it is accumulating statistics"
     lost = {
         name: getattr(layer, name)
         for name, alike in _ALIKE.items()
-        if getattr(layer, name, alike[0]) not in alike
+        if getattr(layer, name) not in alike
     }
     return " and ".join(f"torch has no {name}={value!r}" for name, value in lost.items())
 
@@ -85,7 +87,7 @@ def _refuse(reasons: dict[str, str]) -> None:
     if reasons:
         listing = "; ".join(f"{name or 'the model'}: {why}" for name, why in reasons.items())
         raise SurgeryError(
-            f"layers that torch's can stand for are needed, got {len(reasons)} others ({listing}): "
+            f"layers that torch's can stand for are needed, got also others ({listing}): "
             "set the option back or unfreeze the layer, and give an activation a module of its "
             "own, or revert a torch.fx.GraphModule"
         )

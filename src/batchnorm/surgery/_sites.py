@@ -5,22 +5,22 @@ from typing import NamedTuple
 
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.parameter import is_lazy
 
 from ._graph import Call, Graph
 from ._linear import is_linear_map, result_ndim
 
-_NONLINEAR = frozenset(
-    "relu leaky_relu prelu rrelu elu selu celu gelu silu mish glu softplus sigmoid log_sigmoid tanh"
-    " hardtanh hardsigmoid hardswish hardshrink softshrink threshold clamp clamp_min maximum"
-    " minimum abs erf exp sin cos".split()  # noqa: SIM905 -- a list of words
-)
+_NONLINEAR = {
+    "relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "glu",
+    "softplus", "sigmoid", "log_sigmoid", "tanh", "hardtanh", "hardsigmoid", "hardswish",
+    "hardshrink", "softshrink", "threshold", "clamp", "clamp_min", "maximum", "minimum", "abs",
+    "erf", "exp", "sin", "cos",
+}  # fmt: skip
 # Maps that are no module here: they too begin something that the batch's statistics do not cross.
-_MAPS = frozenset(
-    "linear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d convolution"
-    " matmul mm bmm addmm baddbmm einsum bilinear embedding lstm gru rnn_tanh rnn_relu"
-    " scaled_dot_product_attention".split()  # noqa: SIM905 -- as above
-)
+_MAPS = {
+    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
+    "conv_transpose3d", "convolution", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum",
+    "bilinear", "embedding", "lstm", "gru", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention",
+}  # fmt: skip
 _NO_NONLINEARITY = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 
 
@@ -38,13 +38,6 @@ class Site(NamedTuple):
     ndim: int
 
 
-class Reason(NamedTuple):
-    """Why there is no place: something forbids it, or only the custom is against it."""
-
-    words: str
-    forbids: bool
-
-
 class Sites:
     """The places in one graph.
 
@@ -59,66 +52,66 @@ class Sites:
         self._graph = graph
         self._after_activation = after_activation
 
-    def of(self, name: str) -> tuple[Site | None, Reason | None]:
-        """Return the place that goes with a linear map, and what is against it."""
+    def of(self, name: str) -> tuple[Site | None, str]:
+        """Return the place that goes with a linear map, and what custom has against it.
+
+        Where something forbids it, there is no place.
+        """
         call = self._only_call(name)
-        if isinstance(call, Reason):
+        if isinstance(call, str):
             return None, call
         against = self._against(call)
         if self._after_activation:
             call = self._activation_of(call)
-            if isinstance(call, Reason):
+            if isinstance(call, str):
                 return None, call
             against = against or self._normalized(call)
         expected = result_ndim(self._modules[name])
         shape = call.shape
         if shape is None or len(shape) != expected:
             found = "several tensors" if shape is None else f"shape {shape}"
-            return None, Reason(f"its result is {found}, not (N, C, *) of {expected}D", True)
+            return None, f"its result is {found}, not (N, C, *) of {expected}D"
         return Site(call.module, shape[1], expected), against
 
-    def _only_call(self, name: str) -> Call | Reason:
-        module = self._modules[name]
+    def _only_call(self, name: str) -> Call | str:
         calls = self._graph.calls_of(name)
-        if any(is_lazy(parameter) for parameter in module.parameters()):
-            return Reason("it is lazy, run the model once first", True)
         if len(calls) > 1:
-            return Reason(f"it is called {len(calls)} times, each with other statistics", True)
+            return f"it is called {len(calls)} times, each with other statistics"
         if not calls:
-            return Reason("it is not called with these inputs", True)
+            return "it is not called with these inputs"
         if name in self._graph.exposed:
-            return Reason("its parameters are read past it", True)
+            return "its parameters are read past it"
         return calls[0]
 
-    def _activation_of(self, call: Call) -> Call | Reason:
+    def _activation_of(self, call: Call) -> Call | str:
         """Return the call of the activation module that alone follows a linear map."""
         follower = self._graph.only_user(call)
         if follower is None:
-            return Reason("its result is used at several places", True)
+            return "its result is used at several places"
         if not follower.module or not self._is_nonlinear(follower):
-            return Reason(f"no activation module follows it, but {follower.op}", True)
+            return f"no activation module follows it, but {follower.op}"
         if len(self._graph.calls_of(follower.module)) > 1:
-            return Reason(f"its activation {follower.module} is called at several places", True)
+            return f"its activation {follower.module} is called at several places"
         return follower
 
-    def _against(self, call: Call) -> Reason | None:
-        """Return what the custom has against normalizing a result, if anything."""
+    def _against(self, call: Call) -> str:
+        """Return what custom has against normalizing a result, or nothing."""
         if normalized := self._normalized(call):
             return normalized
         followers = list(self._followers(call))
         if any(follower.op == "output" for follower in followers):
-            return Reason("its result is an output of the model", False)
+            return "its result is an output of the model"
         if not any(self._is_nonlinear(follower) for follower in followers):
-            return Reason("no nonlinearity follows it before the next linear map", False)
+            return "no nonlinearity follows it before the next linear map"
         if not self._maps_behind(call):
-            return Reason("it is an output layer: no linear map comes after it", False)
-        return None
+            return "it is an output layer: no linear map comes after it"
+        return ""
 
-    def _normalized(self, call: Call) -> Reason | None:
+    def _normalized(self, call: Call) -> str:
         for follower in self._followers(call):
             if self._is_norm(follower):
-                return Reason(f"{follower.module or follower.op} normalizes it already", False)
-        return None
+                return f"{follower.module or follower.op} normalizes it already"
+        return ""
 
     def _followers(self, call: Call) -> Iterator[Call]:
         """Yield the first steps behind a call that are more than passing on."""
@@ -151,6 +144,8 @@ class Sites:
 
     def _is_norm(self, call: Call) -> bool:
         module = self._modules.get(call.module) if call.module else None
+        if module is not None and is_linear_map(module):
+            return False  # one whose weight is normalized
         named = module is not None and "norm" in type(module).__name__.lower()
         return named or isinstance(module, _NormBase) or any("norm" in op for op in call.ops)
 

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import is_lazy
 
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn._layer import Layer
 
+from ._kinds import check_initialized
 from ._record import LEFT_ALONE, Change
 from ._wrappers import unwrapped
 
@@ -54,7 +54,7 @@ def targets(model: Module, names: Iterable[str] | None) -> Targets:
         OptionError: one of `names` is not a batch-norm layer with running statistics, or is frozen.
         SurgeryError: there is no layer to take, or the model has uninitialized lazy modules.
     """
-    _check_initialized(model)
+    check_initialized(model)
     norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
     reasons = {name: _why_not(model, layer) for name, layer in norms.items()}
     if names is not None:
@@ -70,16 +70,6 @@ def targets(model: Module, names: Iterable[str] | None) -> Targets:
             f"{found or 'no batch-norm layer'}: give another model, or change its layers first"
         )
     return Targets(layers, reasons)
-
-
-def _check_initialized(model: Module) -> None:
-    for name, module in model.named_modules():
-        tensors = (*module.parameters(recurse=False), *module.buffers(recurse=False))
-        if any(is_lazy(tensor) for tensor in tensors):
-            raise SurgeryError(
-                f"an initialized model is needed, got the lazy {type(module).__name__} {name!r}: "
-                "pass one batch through the model first"
-            )
 
 
 def _named(model: Module, name: str) -> Module:
