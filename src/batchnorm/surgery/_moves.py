@@ -9,7 +9,7 @@ Move = Callable[[Tensor], Tensor]
 
 _MOVES = frozenset(
     (
-        *("alias", "contiguous", "flatten", "movedim", "permute", "reshape"),
+        *("alias", "contiguous", "flatten", "mT", "movedim", "permute", "reshape"),
         *("squeeze", "swapaxes", "swapdims", "transpose", "unflatten", "unsqueeze", "view"),
     )
 )
