@@ -25,6 +25,7 @@ from ._moves import Move, move_of
 from ._quiet import quiet
 
 _WRAPPED = "model"
+_SHAPE_OF_SECOND = frozenset(("reshape_as", "view_as", "expand_as"))
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ class _Reader:
             self._steps.append(_Step(module))
         step = self._steps[index]
         self._step_of[node] = index
-        for source in node.all_input_nodes:
+        for source in _sources(node):
             if self._step_of.get(source, index) != index:
                 step.inputs[self._step_of[source]] = None
                 self._steps[self._step_of[source]].users[index] = None
@@ -229,6 +230,13 @@ def _is_whole(module: nn.Module) -> bool:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "")
+
+
+def _sources(node: fx.Node) -> list[fx.Node]:
+    """Return the nodes whose values a node takes."""
+    if node.op == "call_function" and _word(node) in _SHAPE_OF_SECOND:
+        return [source for source in node.args[:1] if isinstance(source, fx.Node)]
+    return node.all_input_nodes
 
 
 def _word(node: fx.Node) -> str:
