@@ -49,5 +49,9 @@ class SurgeryError(BatchNormError, RuntimeError):
     """A model cannot be changed as asked; it is as it was before."""
 
 
+class MeasurementError(BatchNormError, RuntimeError):
+    """A model, a loss or a batch cannot be measured as asked; the model is as it was before."""
+
+
 class MissingExtraError(BatchNormError, ImportError):
     """An optional package that this part needs is not installed."""

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from batchnorm._arguments import tensors
 from batchnorm.surgery import fold
-from batchnorm.surgery._arguments import tensors
 from batchnorm.surgery._fold_proof import relative_error
 from surgery_models import UNet, settle
 

@@ -13,10 +13,10 @@ import torch
 from torch import nn
 
 from .. import __version__
+from .._arguments import arguments
 from .._files import write_atomically
 from ..errors import OptionError, RunError
 from ..surgery import Record
-from ..surgery._arguments import arguments
 
 _WEIGHTS = (".safetensors", ".pt")
 PROGRAM, ONNX = ".pt2", ".onnx"

@@ -2,13 +2,16 @@
 
 from typing import Self
 
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import Tensor, nn
 
 from batchnorm.errors import OptionError
 
 
-class Modes(_BatchNorm):
+class Modes(nn.Module):
     """Frozen and adapting: kept through `train()`, copies and pickles."""
+
+    track_running_stats: bool
+    running_mean: Tensor | None
 
     frozen: bool = False
     adapting: bool = False

@@ -8,12 +8,12 @@ from typing import Any, Self
 import torch
 from torch.nn import Module
 
+from batchnorm._borrow import borrowed
+from batchnorm._feed import Forward, check_batches, feeder
 from batchnorm._moments import Moments
 from batchnorm.errors import DataError, OptionError
 
-from ._borrow import borrowed
 from ._edit import Edit, edit
-from ._feed import Forward, check_batches, feeder
 from ._population import Population, correction_of, estimated, in_use, moved, write
 from ._record import Record
 from ._seen import METHODS, Seen

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from batchnorm._wrappers import unwrapped
 from batchnorm.errors import ChannelError, OptionError, SurgeryError
 from batchnorm.nn._layer import Layer
 
 from ._population import buffers as buffers_of
 from ._population import in_use, write
 from ._record import Change, Record
-from ._wrappers import unwrapped
 
 State = Module | Mapping[str, Tensor]
 _AVERAGED = ("running_mean", "running_var")

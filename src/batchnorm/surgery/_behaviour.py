@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from batchnorm._arguments import arguments, mapped, tensors
 from batchnorm.errors import SurgeryError
 
-from ._arguments import arguments, mapped, tensors
 from ._copy import twin
 
 # Largest relative error between two ways of computing the same, by the precision of the outputs.

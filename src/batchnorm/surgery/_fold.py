@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from batchnorm._arguments import arguments
+from batchnorm._borrow import borrowed
 from batchnorm.errors import SurgeryError
 
-from ._arguments import arguments
-from ._borrow import borrowed
 from ._edit import Edit, edit
 from ._fold_facts import Facts
 from ._fold_pairs import Pair, graph_of_pairs, named_pairs

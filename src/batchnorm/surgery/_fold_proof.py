@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor, nn
 
+from batchnorm._arguments import Arguments, mapped, tensors
+from batchnorm._borrow import borrowed
 from batchnorm.errors import SurgeryError
 
-from ._arguments import Arguments, mapped, tensors
-from ._borrow import borrowed
 from ._copy import copied
 
 _MORE_THAN_BEFORE = 4.0  # times the distance from float64 that the model has already

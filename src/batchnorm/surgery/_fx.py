@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
+from batchnorm._arguments import arguments
 from batchnorm.errors import SurgeryError
 from batchnorm.nn._layer import Layer
 
-from ._arguments import arguments
 from ._edit import Edit
 from ._fused import HOOKED, Fusion, is_plain
 from ._kinds import activation_of, has_hooks

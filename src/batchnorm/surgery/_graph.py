@@ -16,9 +16,9 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from batchnorm._arguments import arguments, tensors
 from batchnorm.errors import SurgeryError
 
-from ._arguments import arguments, tensors
 from ._copy import copied, twin
 from ._kinds import check_initialized
 from ._moves import Move, move_of

@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
-from ._arguments import tensors
+from batchnorm._arguments import tensors
+
 from ._kinds import has_hooks
 
 

@@ -5,11 +5,11 @@ from typing import Any, Literal
 
 from torch.nn import Module
 
+from batchnorm._borrow import borrowed
+from batchnorm._feed import Forward, check_batches, feeder
 from batchnorm.errors import OptionError
 
-from ._borrow import borrowed
 from ._edit import edit
-from ._feed import Forward, check_batches, feeder
 from ._population import estimated, moved, write
 from ._record import Record
 from ._seen import METHODS, Method, Seen

@@ -9,12 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm import _axes, functional
+from batchnorm._borrow import Loan
 from batchnorm._moments import Moments
 from batchnorm.errors import CountError, NonFiniteError
-from batchnorm.nn._layer import Layer
+from batchnorm.nn._input import input_moments
 
-from ._borrow import Loan
 from ._population import correction_of
 from ._ranks import from_all
 from ._seen import Method, Seen
@@ -45,7 +44,7 @@ class Survey:
     def __init__(
         self,
         loan: Loan,
-        feed: Callable[[Any], None],
+        feed: Callable[[Any], object],
         batches: Iterable[Any],
         method: Method,
         progress: Progress | None,
@@ -116,7 +115,7 @@ class Survey:
         seen = dict.fromkeys(layers, Seen())
 
         def read(name: str, input: Tensor, *_: object, **options: Any) -> None:  # noqa: A002 -- torch's name
-            moments = _moments(layers[name], input, options)
+            moments = input_moments(layers[name], input, options)
             if moments.count == 0:
                 return
             self._check_finite(name, moments)
@@ -138,7 +137,8 @@ class Survey:
         self._loan.rewind()
         for number, batch in enumerate(self._batches):
             self.batch = number
-            self._feed(batch)
+            with torch.no_grad():
+                self._feed(batch)
             yield
 
     @contextmanager
@@ -170,15 +170,3 @@ class Survey:
             known = isinstance(self._batches, Sized)
             total = self._passes * len(self._batches) if known else None  # type: ignore[arg-type] # the line above
             self._progress(self._done, total)
-
-
-@torch.no_grad()
-def _moments(layer: _BatchNorm, x: Tensor, options: dict[str, Any]) -> Moments:
-    """Return the exact moments of the values that count in an input."""
-    if _axes.count(x.shape) < 2:  # noqa: PLR2004 -- nothing to normalize
-        return Moments.of(x)
-    mask = sample_weight = None
-    if isinstance(layer, Layer):
-        mask, sample_weight = options.get("mask"), options.get("sample_weight")
-    # The kernels find them some ten times faster than `Moments.of`, whose copy is float64.
-    return functional.normalize(x.detach(), mask=mask, sample_weight=sample_weight)[1]

@@ -6,12 +6,12 @@ from typing import NamedTuple
 from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from batchnorm._wrappers import unwrapped
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn._layer import Layer
 
 from ._kinds import check_initialized
 from ._record import LEFT_ALONE, Change
-from ._wrappers import unwrapped
 
 Layers = dict[str, _BatchNorm]
 

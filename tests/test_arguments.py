@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from batchnorm._arguments import arguments, mapped, tensors
 from batchnorm.errors import OptionError
-from batchnorm.surgery._arguments import arguments, mapped, tensors
 
 A, B, C = torch.zeros(1), torch.ones(2), torch.ones(3)
 

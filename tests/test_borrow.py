@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from batchnorm.surgery._borrow import borrowed
+from batchnorm._borrow import borrowed
 
 # Scripting still works, and models in use are scripted.
 SCRIPTED = pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
@@ -108,6 +108,42 @@ def test_a_loan_is_in_evaluation_mode_though_the_model_overrides_train():
     with borrowed(model):
         assert not any(module.training for module in model.modules())
     assert all(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize("training", [True, False, None])
+def test_a_loan_may_be_in_any_mode(training):
+    model = nn.Sequential(nn.Dropout(), nn.BatchNorm1d(2).eval())
+    own = [module.training for module in model.modules()]
+    with borrowed(model, training=training):
+        lent = [module.training for module in model.modules()]
+        assert lent == (own if training is None else [training] * 3)
+    assert [module.training for module in model.modules()] == own
+
+
+def test_outputs_can_be_watched():
+    layer, seen = nn.Linear(2, 2), []
+    with borrowed(layer) as loan:
+        handle = loan.watch(layer, seen.append)
+        y = layer(torch.ones(1, 2))
+        handle.remove()
+        layer(torch.ones(1, 2))
+        loan.watch(layer, seen.append)
+    layer(torch.ones(1, 2))
+    assert len(seen) == 1
+    assert seen[0] is y
+
+
+@SCRIPTED
+def test_buffers_can_be_restored_in_between():
+    model = build()
+    before = snapshot(model)
+    with borrowed(model) as loan:
+        lent = torch.get_rng_state()
+        model(torch.rand(4, 3))
+        loan.restore()
+        now = snapshot(model)
+        assert all(now[key] == before[key] for key in ("objects", "bits", "names"))
+        assert not torch.equal(torch.get_rng_state(), lent)
 
 
 def test_hooks_see_the_arguments_that_reach_the_module():

@@ -1,21 +1,20 @@
 """How a batch of any structure gets into a model."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.nn import Module
 
+from batchnorm._wrappers import unwrapped
 from batchnorm.errors import DataError, OptionError
 
-from ._wrappers import unwrapped
-
-Forward = Callable[[Module, Any], object]
+Forward = Callable[[Module, Any], Any]
 
 
-def feeder(model: Module, forward: Forward | None) -> Callable[[Any], None]:
-    """Return what calls `model` on a batch, without gradient.
+def feeder(model: Module, forward: Forward | None) -> Callable[[Any], Any]:
+    """Return what calls `model` on a batch and returns its output.
 
     Args:
         model: what is called, without its wrappers.
@@ -23,13 +22,7 @@ def feeder(model: Module, forward: Forward | None) -> Callable[[Any], None]:
             of a tuple or list, or a mapping as keyword arguments.
     """
     model = unwrapped(model)
-    call = _call if forward is None else forward
-
-    def feed(batch: Any) -> None:
-        with torch.no_grad():
-            call(model, batch)
-
-    return feed
+    return partial(_call if forward is None else forward, model)
 
 
 def check_batches(batches: Iterable[Any], *, again: bool) -> None:
@@ -54,7 +47,7 @@ def check_batches(batches: Iterable[Any], *, again: bool) -> None:
         )
 
 
-def _call(model: Module, batch: Any) -> None:
+def _call(model: Module, batch: Any) -> Any:
     if isinstance(batch, (tuple, list)):
         if not batch:
             raise DataError(
@@ -62,7 +55,4 @@ def _call(model: Module, batch: Any) -> None:
                 f"an empty {type(batch).__name__}: say how to call the model with forward="
             )
         batch = batch[0]
-    if isinstance(batch, Mapping):
-        model(**batch)
-    else:
-        model(batch)
+    return model(**batch) if isinstance(batch, Mapping) else model(batch)

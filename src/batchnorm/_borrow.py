@@ -12,7 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 
 @contextmanager
-def borrowed(model: Module) -> Iterator["Loan"]:
+def borrowed(model: Module, *, training: bool | None = False) -> Iterator["Loan"]:
     """Lend `model` in evaluation mode, and give it back as it was, also after an exception.
 
     What comes back, bit for bit and as the same objects: the mode of every module, every buffer,
@@ -21,6 +21,7 @@ def borrowed(model: Module) -> Iterator["Loan"]:
 
     Args:
         model: any model whose lazy modules are initialized.
+        training: the mode of all modules meanwhile; `None` leaves each its own.
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Dropout())
@@ -36,8 +37,9 @@ def borrowed(model: Module) -> Iterator["Loan"]:
         stack.callback(loan.give_back)
         if "torch._dynamo" in sys.modules:  # otherwise nothing is compiled, and it loads for long
             stack.enter_context(torch.compiler.set_stance("force_eager"))
-        for module in model.modules():
-            module.training = False  # not eval(): models override it to do more than set the flag
+        if training is not None:
+            for module in model.modules():
+                module.training = training  # not train(): models override it to do more than that
         yield loan
 
 
@@ -64,20 +66,36 @@ class Loan:
         self._hooks.append(module.register_forward_pre_hook(before, with_kwargs=True))
         return self._hooks[-1]
 
+    def watch(self, module: Module, function: Callable[[Any], None]) -> RemovableHandle:
+        """Have `function` called with the output of every call of `module`."""
+
+        def after(_: Module, __: tuple[Any, ...], output: Any) -> None:
+            function(output)
+
+        self._hooks.append(module.register_forward_hook(after))
+        return self._hooks[-1]
+
     def rewind(self) -> None:
         """Set the random number generators back to where they were lent."""
         _set_random_state(self._random)
 
     @torch.no_grad()
+    def restore(self) -> None:
+        """Set the buffers back to what they were when lent."""
+        for state in self._modules:
+            state.restore_buffers()
+        for buffer, value in self._values.values():
+            # Through `data`, which autograd does not watch: a backward pass that waits goes on.
+            buffer.data.copy_(value)
+
     def give_back(self) -> None:
         """Put everything back."""
         for hook in self._hooks:
             hook.remove()
         for state in self._modules:
-            state.restore()
+            state.restore_mode()
         self.rewind()
-        for buffer, value in self._values.values():
-            buffer.copy_(value)
+        self.restore()
 
 
 class _State:
@@ -89,8 +107,10 @@ class _State:
         # The registry itself: `named_buffers` hides those that are shared or None.
         self.buffers: dict[str, Tensor | None] = dict(module._buffers.items())  # noqa: SLF001
 
-    def restore(self) -> None:
+    def restore_mode(self) -> None:
         self.module.training = self.training
+
+    def restore_buffers(self) -> None:
         registry = self.module._buffers  # noqa: SLF001 -- as above
         now = dict(registry.items())  # a scripted module's registry can do little more than this
         for name in now.keys() - self.buffers.keys():
