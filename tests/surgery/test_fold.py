@@ -74,6 +74,8 @@ def norms(ndim):
         "weight only": lambda: mine(6, bias=False),
         "ours": lambda: mine(6, eps=1e-3),
         "sync": lambda: nn.SyncBatchNorm(6),
+        "ghost": lambda: getattr(ours, f"GhostBatchNorm{n}d")(6, 2),
+        "renorm": lambda: getattr(ours, f"BatchRenorm{n}d")(6),
         **({"frozen": lambda: FrozenBatchNorm2d(6, 1e-3)} if ndim == 4 else {}),
     }
 

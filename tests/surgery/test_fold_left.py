@@ -170,11 +170,11 @@ LEFT = {
     "layer not called": (lambda: Net(lambda m, x: m.conv(x)), "it is not called"),
     "residual": (
         lambda: Net(lambda m, x: m.norm(m.conv(x), x), ours.BatchNorm2d(4)),
-        "it takes more than one tensor",
+        "it is called with more than its input",
     ),
     "conditioned": (
         lambda: Net(lambda m, x: m.norm(m.conv(x), 2), Conditioned(4)),
-        "it takes more than one tensor",
+        "it is called with more than its input",
     ),
     "of the last dimension": (
         lambda: Net(lambda m, x: m.norm(m.conv(x)), LastDimension(6)),
@@ -386,6 +386,18 @@ def test_a_model_that_returns_no_floating_tensor():
 def test_a_model_that_insists_on_float32():
     model = settle(Net(lambda m, x: m.norm(m.conv(x.float())))).eval()
     refused(model, "a model that also runs in float64, and on random inputs, is needed")
+
+
+def test_a_forward_that_needs_the_layer_itself():
+    model = settle(Net(lambda m, x: m.norm(m.conv(x.to(m.norm.weight.dtype))))).eval()
+    refused(model, "does without the folded layers is needed, got AttributeError .*'weight'")
+
+
+def test_the_layers_inside_a_layer_of_domains():
+    model = settle(Net(lambda m, x: m.norm(m.conv(x), 1), ours.DomainBatchNorm2d(4, 2))).eval()
+    record = fold(model, X)
+    assert record.done == ()
+    assert any("with more than its input" in change.detail for change in record.left)
 
 
 def test_a_model_that_refuses_random_inputs():

@@ -89,7 +89,7 @@ class Facts:
         for objection in self._objections(name):
             yield f"it {objection}"
         if not self._seen[norm].plain:
-            yield "it takes more than one tensor, or changes the dtype"
+            yield "it is called with more than its input, or changes the dtype"
         if getattr(norm, "adapting", False):
             yield "it is adapting: it normalizes with the batch"
         if name not in self.affine:
