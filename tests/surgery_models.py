@@ -19,7 +19,7 @@ def settle(model, seed=0):
 
     with torch.no_grad():
         for module in model.modules():
-            if getattr(module, "running_mean", None) is not None:
+            if getattr(module, "running_var", None) is not None:
                 fill(module.running_mean, 2.0, -1.0)
                 fill(module.running_var, 1.5, 0.5)
                 fill(module.weight, 1.0, 0.5)

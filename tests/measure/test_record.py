@@ -45,6 +45,15 @@ def test_text_is_a_table_without_tensors():
     assert noise.splitlines()[0].split() == ["name", "batches", "count", "effective_count"]
 
 
+def test_the_model_itself_has_a_name_in_the_text():
+    layer = nn.BatchNorm1d(3)
+    assert (
+        str(statistics_noise(layer, torch.randn(8, 3).split(4)))
+        .splitlines()[1]
+        .startswith("(the model)")
+    )
+
+
 def test_vectors_are_measured_in_float64():
     tiny = torch.full((10_000,), 1e-30)
     assert norm([tiny]) == pytest.approx(1e-28, rel=1e-6)

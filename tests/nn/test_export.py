@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from batchnorm import nn, reference
 from batchnorm.nn import BatchNorm1d, BatchNorm2d
@@ -255,6 +256,22 @@ def test_onnx_of_torch_s_layer_in_training_is_another_function():
 
 
 # --------------------------------------------------------------------- torch.jit, torch.fx
+
+
+@pytest.mark.parametrize("tracing_mode", ["real", "fake", "symbolic"])
+def test_make_fx_records_what_moves_the_statistics(tracing_mode):
+    layer, x = BatchNorm2d(3), images(4)
+
+    def state():
+        held = [*layer.named_parameters(), *layer.named_buffers()]
+        return {name: tensor.detach().clone() for name, tensor in held}
+
+    traced = make_fx(
+        lambda state, x: torch.func.functional_call(layer, state, (x,)), tracing_mode=tracing_mode
+    )(state(), x)
+    moved = state()
+    torch.testing.assert_close(traced(moved, x), layer(x))
+    torch.testing.assert_close(moved, state())
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace:DeprecationWarning")

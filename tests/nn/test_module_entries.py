@@ -312,7 +312,7 @@ def test_to_another_dtype(torch_class, swap):
 
 @every_class
 @every_mode
-@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("dynamic", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_ahead_of_time_autograd(torch_class, training, dynamic):
     """Traced with its backward pass; torch expects its own layer to fail in training here.
 

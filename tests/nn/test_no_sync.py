@@ -7,6 +7,7 @@ caught by name. The code is the one a GPU runs, the eager backend, without the d
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -144,6 +145,22 @@ def test_the_functional_form(watch):
         )
 
     watch(steps)
+
+
+@pytest.mark.parametrize("options", [{"momentum": None}, {"debias": True}], ids=str)
+@pytest.mark.parametrize("given", GIVEN.values(), ids=GIVEN)
+def test_fake_tensors(given, options):
+    """As compilers and memory planners run a program: shapes only, and an error at any value."""
+    with FakeTensorMode():
+        layer = BatchNorm2d(3, activation="relu", **options)
+        x = torch.randn(4, 3, 5, 5, requires_grad=True)
+        shown = {name: torch.ones(t.shape, dtype=t.dtype) for name, t in given.items()}
+        for mode in (layer.train, layer.eval):
+            mode()
+            layer(x, 2 * x, **shown).sum().backward()
+        assert x.grad.shape == x.shape
+        with pytest.raises(DataDependentOutputException):
+            BatchNorm2d(3, nonfinite="raise")(x)
 
 
 def given(*shape):

@@ -74,6 +74,8 @@ def norms(ndim):
         "weight only": lambda: mine(6, bias=False),
         "ours": lambda: mine(6, eps=1e-3),
         "sync": lambda: nn.SyncBatchNorm(6),
+        "ghost": lambda: getattr(ours, f"GhostBatchNorm{n}d")(6, 2),
+        "renorm": lambda: getattr(ours, f"BatchRenorm{n}d")(6),
         **({"frozen": lambda: FrozenBatchNorm2d(6, 1e-3)} if ndim == 4 else {}),
     }
 
@@ -281,6 +283,40 @@ def test_a_shared_layer_with_two_names_is_replaced_under_both():
     assert len(record.done) == 1
     assert holder.again is holder.model.norm
     assert type(holder.again) is nn.Identity
+
+
+class Moving(nn.Module):
+    """A linear map and a layer with a function between them."""
+
+    def __init__(self, move, first, second):
+        super().__init__()
+        self.move, self.first, self.second = move, first, second
+
+    def forward(self, x):
+        return self.second(self.move(self.first(x)))
+
+
+@pytest.mark.parametrize(
+    ("first", "move", "second", "shape"),
+    [
+        (nn.Linear(3, 6), lambda y: y.transpose(1, 2), nn.BatchNorm1d(6), (2, 5, 3)),
+        (nn.Linear(3, 6), lambda y: y.flatten(0, 1), nn.BatchNorm1d(6), (2, 5, 3)),
+        (nn.Linear(3, 6), lambda y: y.reshape(-1, 6), nn.BatchNorm1d(6), (2, 5, 4, 3)),
+        (nn.Linear(3, 6), lambda y: y.permute(0, 3, 1, 2), nn.BatchNorm2d(6), (2, 5, 4, 3)),
+        (nn.Linear(3, 6), lambda y: y.mT.contiguous(), nn.BatchNorm1d(6), (2, 6, 3)),
+        (nn.Conv1d(3, 6, 2), lambda y: y[:, :, :, None], nn.BatchNorm2d(6), (2, 3, 5)),
+        (nn.Conv2d(3, 6, 1), lambda y: y.flatten(2), nn.BatchNorm1d(6), (2, 3, 6, 6)),
+        (nn.Conv2d(3, 6, 4), lambda y: y.squeeze(), nn.BatchNorm1d(6), (2, 3, 4, 4)),
+        (nn.Conv2d(3, 6, 1), lambda y: y[None], nn.BatchNorm2d(6), (3, 4, 4)),
+        (nn.BatchNorm1d(6), lambda y: y.mT, nn.Linear(6, 3), (2, 6, 5)),
+        (nn.BatchNorm2d(6), lambda y: y.flatten(1), nn.Linear(6, 3), (2, 6, 1, 1)),
+        (nn.BatchNorm1d(6), lambda y: y.unflatten(2, (2, 3)), nn.Conv2d(6, 3, 1), (2, 6, 6)),
+    ],
+)
+def test_values_that_are_only_moved(first, move, second, shape):
+    """Features of the last dimension reach dimension 1, as in LeViT and in models of sequences."""
+    model = settle(Moving(move, first, second)).eval().double()
+    assert len(folded(model, torch.randn(shape, dtype=torch.float64)).done) == 1
 
 
 def test_memory_format_is_kept():

@@ -22,6 +22,13 @@ CONFIGURATIONS = {
         "image_size": 64,
         "hidden_dim": 256,
     },
+    "Levit": {
+        "image_size": 64,
+        "hidden_sizes": [16, 32, 48],
+        "num_attention_heads": [2, 2, 2],
+        "depths": [1, 1, 1],
+        "key_dim": [8, 8, 8],
+    },
 }
 
 

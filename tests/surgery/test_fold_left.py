@@ -170,11 +170,11 @@ LEFT = {
     "layer not called": (lambda: Net(lambda m, x: m.conv(x)), "it is not called"),
     "residual": (
         lambda: Net(lambda m, x: m.norm(m.conv(x), x), ours.BatchNorm2d(4)),
-        "it takes more than one tensor",
+        "it is called with more than its input",
     ),
     "conditioned": (
         lambda: Net(lambda m, x: m.norm(m.conv(x), 2), Conditioned(4)),
-        "it takes more than one tensor",
+        "it is called with more than its input",
     ),
     "of the last dimension": (
         lambda: Net(lambda m, x: m.norm(m.conv(x)), LastDimension(6)),
@@ -237,16 +237,42 @@ def test_linear_on_sequences_normalizes_another_dimension_than_it_has_features_i
     """(N, L, C) from the linear map is (N, C, L) to BatchNorm1d, even where both are equal."""
     model = settle(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(shape[1]))).eval()
     (left,) = fold(model, torch.randn(shape)).left
-    assert "features elsewhere than in dimension 1 of its 3D result" in left.detail
+    assert "whose features are in another dimension than the layer's channels" in left.detail
     model = settle(nn.Sequential(nn.BatchNorm1d(shape[1]), nn.Linear(4, 4))).eval()
     (left,) = fold(model, torch.randn(shape)).left
-    assert "features elsewhere than in dimension 1 of its 3D result" in left.detail
+    assert "whose features are in another dimension than the layer's channels" in left.detail
+
+
+@pytest.mark.parametrize(
+    "join",
+    [
+        lambda m, x: m.norm(m.fc(x)),
+        lambda m, x: m.norm(m.fc(x).transpose(0, 1)),
+        lambda m, x: m.norm(m.fc(x).flatten(1)),
+        lambda m, x: m.norm(m.fc(x).transpose(1, 2).transpose(0, 1)),
+        lambda m, x: m.norm(m.fc(x).transpose(1, 2).reshape(8, 4, 2)),
+    ],
+    ids=["plain", "batch", "flat", "and on", "mixed"],
+)
+def test_linear_on_sequences_whose_features_end_up_elsewhere(join):
+    channels = 16 if "flatten" in join.__code__.co_names else 4
+    model = Net(join, nn.BatchNorm1d(channels), fc=nn.Linear(4, 4))
+    (left,) = fold(settle(model).eval(), torch.randn(4, 4, 4)).left
+    assert "whose features are in another dimension than the layer's channels" in left.detail
+
+
+def test_moved_values_are_not_touched_where_a_hook_may_see_them():
+    model = Net(lambda m, x: m.norm(m.look(m.conv(x).flatten(2))), nn.BatchNorm1d(4))
+    model.look = nn.Identity()
+    model.look.register_forward_hook(lambda *_: None)
+    (left,) = fold(settle(model).eval(), X).left
+    assert "conv, but may be watched by a hook of look" in left.detail
 
 
 def test_an_image_without_a_batch_dimension():
     model = settle(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm1d(5))).eval()
     (left,) = fold(model, torch.randn(3, 5, 6)).left
-    assert "dimension 1 of its 3D result" in left.detail
+    assert "whose features are in another dimension" in left.detail
 
 
 def test_a_layer_whose_scale_is_infinite():
@@ -332,7 +358,7 @@ def test_training_is_refused(norm):
 @pytest.mark.parametrize("norm", [nn.LazyBatchNorm2d, ours.LazyBatchNorm2d])
 def test_lazy_modules_are_refused(norm):
     model = nn.Sequential(nn.LazyConv2d(4, 3), norm()).eval()
-    with pytest.raises(SurgeryError, match=r"got lazy ones \(0, 1\): call the model once"):
+    with pytest.raises(SurgeryError, match="got the lazy LazyConv2d '0': pass one batch"):
         fold(model, X)
     model(X)
     assert len(fold(model, X).done) == 1
@@ -375,6 +401,18 @@ def test_a_model_that_returns_no_floating_tensor():
 def test_a_model_that_insists_on_float32():
     model = settle(Net(lambda m, x: m.norm(m.conv(x.float())))).eval()
     refused(model, "a model that also runs in float64, and on random inputs, is needed")
+
+
+def test_a_forward_that_needs_the_layer_itself():
+    model = settle(Net(lambda m, x: m.norm(m.conv(x.to(m.norm.weight.dtype))))).eval()
+    refused(model, "does without the folded layers is needed, got AttributeError .*'weight'")
+
+
+def test_the_layers_inside_a_layer_of_domains():
+    model = settle(Net(lambda m, x: m.norm(m.conv(x), 1), ours.DomainBatchNorm2d(4, 2))).eval()
+    record = fold(model, X)
+    assert record.done == ()
+    assert any("with more than its input" in change.detail for change in record.left)
 
 
 def test_a_model_that_refuses_random_inputs():

@@ -132,6 +132,18 @@ def test_views_results_of_several_tensors_and_constants():
     assert words[-1].startswith("output <- ")
 
 
+def test_a_result_of_which_only_the_shape_is_taken_is_not_used():
+    model = Net(
+        lambda m, x: m.norm((y := m.conv(x)).flatten(0, 1)[None]).reshape_as(y),
+        conv=nn.Conv2d(3, 3, 1),
+        norm=nn.BatchNorm2d(6),
+    )
+    graph = trace(model.eval(), X)
+    assert graph.only_user(graph.calls_of("conv")[0]).op == "flatten"
+    assert graph.calls[-2].op == "reshape_as"
+    assert graph.only_input(graph.calls[-2]).module == "norm"
+
+
 @pytest.mark.parametrize(
     "inputs", [X, (X,), {"x": X}, {"x": X, "scale": None, "mode": "up"}], ids=range(4)
 )

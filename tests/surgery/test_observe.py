@@ -66,14 +66,16 @@ class Module(nn.Module):
     ("forward", "call", "plain"),
     [
         (lambda x: x + 1, lambda m, x: m(x), True),
-        (lambda x, y=None: x if y is None else y, lambda m, x: m(x=x, y=None), True),
+        (lambda input: input, lambda m, x: m(input=x), True),  # noqa: A006 -- as torch has it
+        (lambda x: x, lambda m, x: m(x=x), False),
+        (lambda x, y=None: x if y is None else y, lambda m, x: m(x, y=None), False),
         (lambda x: x.double(), lambda m, x: m(x), False),
         (lambda x, y: x + y, lambda m, x: m(x, x), False),
         (lambda x, flag: x * flag, lambda m, x: m(x, flag=True), False),
         (lambda x: (x, x), lambda m, x: m(x), False),
     ],
 )
-def test_a_plain_call_takes_one_tensor_and_gives_one_of_its_dtype(forward, call, plain):
+def test_a_plain_call_takes_the_input_alone_and_keeps_its_dtype(forward, call, plain):
     module = Module(forward)
     with observed(module, [module]) as seen:
         call(module, torch.randn(3, 2))

@@ -72,7 +72,7 @@ def evaluation_gap(model: Module, batch: Any, *, forward: Forward | None = None)
 
     Args:
         model: a model with batch-norm layers of torch, of this package or derived from those. All
-            else is in evaluation mode.
+            else, also layers that decorrelate, is in evaluation mode.
         batch: a tensor; a tuple or list whose first item is the input; or a mapping, also as that
             first item, that is passed as keyword arguments.
         forward: calls the model, which it is given first, on a batch of any other kind.

@@ -69,7 +69,7 @@ def _word(value: Any) -> str:
         return ""
     if isinstance(value, tuple):
         return " ".join(map(_word, value))
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value) or "(the model)"
 
 
 def _table(rows: list[dict[str, str]]) -> list[str]:

@@ -100,7 +100,8 @@ def statistics_noise(
     of an image depend on each other, and give more.
 
     Args:
-        model: a model with batch-norm layers of torch, of this package or derived from those.
+        model: a model with batch-norm layers of torch, of this package or derived from those;
+            layers that decorrelate are left out.
         batches: mini-batches of the size in question, such as ``x.split(32)`` or a `DataLoader`. A
             batch is a tensor, a tuple or list whose first item is the input, or a mapping (also as
             that first item) that is passed as keyword arguments.

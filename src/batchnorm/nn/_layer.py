@@ -43,9 +43,12 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         nonfinite: str = "skip",
         debias: bool = False,
         correction: int = 1,
+        device: torch.device | str | int | None = None,
         **options: Any,
     ) -> None:
         functional.check_options(activation, negative_slope, nonfinite, correction)
+        if device is not None:  # has a name of its own, because `skip_init` looks for it
+            options["device"] = device
         super().__init__(*arguments, **options)
         self.activation = activation
         self.negative_slope = negative_slope
@@ -181,6 +184,18 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         super().reset_running_stats()
         skipped = self._buffers.get("batches_skipped")
         if skipped is not None:
+            skipped.zero_()
+
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Load what torch's layer does, and count the batches skipped from here on."""
+        super()._load_from_state_dict(state, prefix, *rest)
+        skipped = self._buffers.get("batches_skipped")
+        if skipped is None or prefix + "running_mean" not in state:
+            return
+        counter = self._buffers["num_batches_tracked"]
+        if skipped.is_meta and counter is not None:  # assigned, to a layer that had no memory
+            self._buffers["batches_skipped"] = torch.zeros_like(counter)
+        else:
             skipped.zero_()
 
     def extra_repr(self) -> str:

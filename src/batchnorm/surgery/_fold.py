@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from batchnorm._arguments import arguments
 from batchnorm._borrow import borrowed
@@ -17,7 +16,7 @@ from ._fold_pairs import Pair, graph_of_pairs, named_pairs
 from ._fold_plan import Plan, plan, substitute
 from ._fold_proof import Proof
 from ._graph import trace
-from ._kinds import normalizes_batches
+from ._kinds import check_initialized, normalizes_batches
 from ._linear import is_linear_map
 from ._observe import observed
 from ._record import LEFT_ALONE, Change, Record
@@ -92,7 +91,8 @@ def fold(
         )
     """
     call = arguments(example_inputs)
-    _check_modules(model)
+    _check_python(model)
+    check_initialized(model)
     names = {module: name for name, module in model.named_modules()}
     norms = [name for module, name in names.items() if normalizes_batches(module)]
     named = None if pairs is None else named_pairs(model, pairs)
@@ -158,22 +158,12 @@ def _changes(chosen: Plan, norms: Iterable[str]) -> Iterator[Change]:
             yield Change(norm, LEFT_ALONE, chosen.left[norm])
 
 
-def _check_modules(model: nn.Module) -> None:
-    lazy, scripted = [], []
-    for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule):
-            scripted.append(name)
-        elif any(map(is_lazy, (*module.parameters(False), *module.buffers(False)))):
-            lazy.append(name)
+def _check_python(model: nn.Module) -> None:
+    scripted = [n for n, m in model.named_modules() if isinstance(m, torch.jit.ScriptModule)]
     if scripted:
         raise SurgeryError(
             f"a model in Python is needed, got TorchScript ({', '.join(scripted) or 'the model'}): "
             "fold first, then script"
-        )
-    if lazy:
-        raise SurgeryError(
-            f"initialized modules are needed, got lazy ones ({', '.join(lazy)}): "
-            "call the model once on an input first"
         )
 
 

@@ -11,7 +11,8 @@ from batchnorm.nn._domain import DomainLayer
 from ._affine import Affine, affine_of, keeps_statistics
 from ._graph import Graph
 from ._kinds import has_hooks
-from ._linear import result_ndim
+from ._linear import LinearMap, feature_dimension
+from ._moves import Move, carried
 from ._observe import Seen
 
 
@@ -63,6 +64,30 @@ class Facts:
         onlookers = [self._names[module] for module in self._seen[self.modules[name]].onlookers]
         return f"is watched by a hook of {min(onlookers)}" if onlookers else None
 
+    def against_passages(self) -> str | None:
+        """Return what speaks against other values in results that no run has followed."""
+        hooked = [name for name, module in self.modules.items() if has_hooks(module)]
+        return f"may be watched by a hook of {hooked[0] or 'the model'}" if hooked else None
+
+    def aligned(self, norm: str, layer: LinearMap, moves: Iterable[Move], *, follows: bool) -> bool:
+        """Say whether the linear map's features are the layer's channels.
+
+        Args:
+            norm: name of the layer.
+            layer: the linear map.
+            moves: what happens between the two, in the order of the forward pass.
+            follows: whether the layer comes after the linear map.
+        """
+        features = feature_dimension(layer, len(self._seen[layer].shape))
+        start, end = (features, 1) if follows else (1, features)
+        place = self._seen[layer if follows else self.modules[norm]].shape, start
+        for move in moves:
+            found = carried(move, *place)
+            if found is None:
+                return False
+            place = found
+        return place[1] == end
+
     def _norm_objections(self, name: str) -> Iterator[str]:
         if not name:
             yield "it is the model itself"
@@ -72,7 +97,7 @@ class Facts:
         for objection in self._objections(name):
             yield f"it {objection}"
         if not self._seen[norm].plain:
-            yield "it takes more than one tensor, or changes the dtype"
+            yield "it is called with more than its input, or changes the dtype"
         if norm in self._of_domains:
             yield "it normalizes one of several domains, and the others would change with it"
         if getattr(norm, "adapting", False):
@@ -89,9 +114,6 @@ class Facts:
         yield from self._objections(name)
         if "weight" not in layer._parameters:  # noqa: SLF001 -- a property is computed
             yield "has a weight that is no parameter"
-        found = len(self._seen[layer].shape)
-        if found != result_ndim(layer):
-            yield f"has its features elsewhere than in dimension 1 of its {found}D result"
 
     def _objections(self, name: str) -> Iterator[str]:
         module, calls = self.modules[name], self.graph.calls_of(name)

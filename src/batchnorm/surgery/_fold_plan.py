@@ -1,6 +1,6 @@
 """Which layers are folded into which linear maps, and why the others are not."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from torch import nn
@@ -11,6 +11,7 @@ from ._fold_facts import Facts
 from ._graph import Call
 from ._kinds import activation_module
 from ._linear import LinearMap, Weights, is_linear_map, mixes_borders
+from ._moves import Move
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,14 @@ def substitute(norm: nn.Module) -> nn.Module:
     return rest.train(norm.training)
 
 
+@dataclass(frozen=True)
+class _Neighbour:
+    """The step next to a layer, and what moves the values between them, in forward order."""
+
+    call: Call
+    moves: list[Move]
+
+
 class _Planner:
     def __init__(self, facts: Facts) -> None:
         self.folds: list[Fold] = []
@@ -88,17 +97,19 @@ class _Planner:
         found = self._neighbour(norm, follows=follows)
         if isinstance(found, str):
             return found
-        layer = self._facts.modules[found.module] if found.module else None
+        name = found.call.module
+        layer = self._facts.modules[name] if name else None
         if layer is None or not is_linear_map(layer):
-            return _describe(found)
-        reason = self._objection(norm, found.module, layer, follows=follows) or self._fold(
-            norm, found.module, layer, follows=follows
+            return _describe(found.call)
+        reason = next(self._objections(norm, layer, found, follows=follows), None) or self._fold(
+            norm, name, layer, follows=follows
         )
-        return reason and f"{found.module}, {reason}"
+        return reason and f"{name}, {reason}"
 
-    def _neighbour(self, norm: str, *, follows: bool) -> Call | str:
-        """Return the step next to a layer, past those that are gone, or why there is none."""
+    def _neighbour(self, norm: str, *, follows: bool) -> _Neighbour | str:
+        """Return the step next to a layer, past those that only move values, or why none is."""
         graph = self._facts.graph
+        moves: list[Move] = []
         call = graph.calls_of(norm)[0]
         while True:
             other = graph.only_input(call) if follows else graph.only_user(call)
@@ -107,24 +118,33 @@ class _Planner:
             back = graph.only_user(other) if follows else graph.only_input(other)
             if back is not call:
                 return f"{_describe(other)}, which {'serves' if follows else 'takes'} others too"
-            if other.module not in self._gone:
-                return other
+            if other.move is not None:
+                moves.insert(0 if follows else len(moves), other.move)
+            elif other.module not in self._gone:
+                return _Neighbour(other, moves)
             call = other
 
-    def _objection(self, norm: str, name: str, layer: LinearMap, *, follows: bool) -> str | None:
+    def _objections(
+        self, norm: str, layer: LinearMap, found: _Neighbour, *, follows: bool
+    ) -> Iterator[str]:
         facts = self._facts
-        if reason := facts.against_map(name):
-            return f"which {reason}"
-        between = facts.graph.only_input(facts.graph.calls_of(norm)[0]) if follows else None
-        if reason := facts.against_passage(between.module if between else norm):
-            return f"but {reason}"
-        if follows:
-            return None
-        if not _vanishes(facts.modules[norm]):
-            return "but through its own activation"
-        if mixes_borders(layer) and facts.affine[norm].shift.any():
-            return "which pads with zeros that the layer does not shift"
-        return None
+        if reason := facts.against_map(found.call.module):
+            yield f"which {reason}"
+        if reason := self._against_passages(norm, found, follows=follows):
+            yield f"but {reason}"
+        if not facts.aligned(norm, layer, found.moves, follows=follows):
+            yield "whose features are in another dimension than the layer's channels"
+        if not follows and not _vanishes(facts.modules[norm]):
+            yield "but through its own activation"
+        if not follows and mixes_borders(layer) and facts.affine[norm].shift.any():
+            yield "which pads with zeros that the layer does not shift"
+
+    def _against_passages(self, norm: str, found: _Neighbour, *, follows: bool) -> str | None:
+        """Return what speaks against other values between the layer and the linear map."""
+        if found.moves:
+            return self._facts.against_passages()
+        between = self._facts.graph.only_input(self._facts.graph.calls_of(norm)[0])
+        return self._facts.against_passage(between.module if follows and between else norm)
 
     def _fold(self, norm: str, name: str, layer: LinearMap, *, follows: bool) -> str | None:
         affine = self._facts.affine[norm]

@@ -44,9 +44,15 @@ class Proof:
         """Compare the changed copy in float64: mistakes show there, rounding hardly.
 
         Raises:
-            SurgeryError: the outputs differ.
+            SurgeryError: the outputs differ, or the forward needs what is gone.
         """
-        found = _outputs(self.copy, self._doubles)
+        try:
+            found = _outputs(self.copy, self._doubles)
+        except Exception as error:
+            raise SurgeryError(
+                "a forward that does without the folded layers is needed, got "
+                f"{type(error).__name__} ({error}): name the layers that it can miss with pairs="
+            ) from error
         self._check(found, [0.0] * len(found))
         del self.copy
 

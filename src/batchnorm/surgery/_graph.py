@@ -21,9 +21,11 @@ from batchnorm.errors import SurgeryError
 
 from ._copy import copied, twin
 from ._kinds import check_initialized
+from ._moves import Move, move_of
 from ._quiet import quiet
 
 _WRAPPED = "model"
+_SHAPE_OF_SECOND = frozenset(("reshape_as", "view_as", "expand_as"))
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Call:
         inputs: the steps whose results it takes, each once.
         users: the steps that take its result.
         shape: of its result, where that is one tensor.
+        move: what it does to the place of values, where that is all it does.
     """
 
     index: int
@@ -49,6 +52,7 @@ class Call:
     inputs: tuple[int, ...]
     users: tuple[int, ...]
     shape: tuple[int, ...] | None
+    move: Move | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -139,6 +143,7 @@ class _Step:
     """A call while its nodes are collected."""
 
     module: str
+    nodes: list[fx.Node] = field(default_factory=list)
     ops: list[str] = field(default_factory=list)
     inputs: dict[int, None] = field(default_factory=dict)
     users: dict[int, None] = field(default_factory=dict)
@@ -173,20 +178,22 @@ class _Reader:
             self._steps.append(_Step(module))
         step = self._steps[index]
         self._step_of[node] = index
-        for source in node.all_input_nodes:
+        for source in _sources(node):
             if self._step_of.get(source, index) != index:
                 step.inputs[self._step_of[source]] = None
                 self._steps[self._step_of[source]].users[index] = None
                 self._steps[self._step_of[source]].results[source] = None
         if not (module and node.target is operator.getitem):
             step.ops.append(_word(node))
+            step.nodes.append(node)
 
     def _call(self, index: int) -> Call:
         step = self._steps[index]
         op = step.ops[0] if len(step.ops) == 1 else "module"
         name = _without_prefix(step.module)
         edges = tuple(step.inputs), tuple(step.users)
-        return Call(index, op, tuple(step.ops), name, *edges, _shape(step.results))
+        move = move_of(op, step.nodes[0]) if step.nodes else None
+        return Call(index, op, tuple(step.ops), name, *edges, _shape(step.results), move)
 
     def _owner(self, node: fx.Node) -> tuple[str, str]:
         """Return what makes the call unique, and the name of its module, if any."""
@@ -223,6 +230,13 @@ def _is_whole(module: nn.Module) -> bool:
 
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), "")
+
+
+def _sources(node: fx.Node) -> list[fx.Node]:
+    """Return the nodes whose values a node takes."""
+    if node.op == "call_function" and _word(node) in _SHAPE_OF_SECOND:
+        return [source for source in node.args[:1] if isinstance(source, fx.Node)]
+    return node.all_input_nodes
 
 
 def _word(node: fx.Node) -> str:

@@ -43,6 +43,18 @@ def result_ndim(layer: nn.Module) -> int:
     return len(layer.kernel_size) + 2 if isinstance(layer, _ConvNd) else 2
 
 
+def feature_dimension(layer: LinearMap, ndim: int) -> int:
+    """Return the dimension of the features in inputs and results of `ndim` dimensions.
+
+    Example:
+        >>> feature_dimension(nn.Linear(3, 3), ndim=3)  # sequences
+        2
+        >>> feature_dimension(nn.Conv2d(3, 3, 1), ndim=3)  # an image without a batch
+        0
+    """
+    return ndim - len(layer.kernel_size) - 1 if isinstance(layer, _ConvNd) else ndim - 1
+
+
 def mixes_borders(layer: LinearMap) -> bool:
     """Say whether outputs near the border see less of a constant added to the input.
 

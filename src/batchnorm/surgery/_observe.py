@@ -20,7 +20,7 @@ class Seen:
     Attributes:
         calls: how often it was called.
         shape: of its last result, where that is one tensor.
-        plain: whether its last call took one tensor, and gave one of the same dtype.
+        plain: whether its last call took nothing but ``input``, and gave a tensor of its dtype.
         source: the watched module whose result it took, unchanged, as its only tensor argument.
         onlookers: modules with hooks that its result passed, entering or leaving.
     """
@@ -82,8 +82,9 @@ class _Observer:
         if module in self.seen and isinstance(output, Tensor):
             seen = self.seen[module]
             seen.shape = tuple(output.shape)
-            given = [value for value in (*args, *kwargs.values()) if value is not None]
-            seen.plain = len(given) == 1 and getattr(given[0], "dtype", None) == output.dtype
+            taken: Any = args[0] if args else kwargs.get("input")  # torch's own name for it
+            alone = len(args) + len(kwargs) == 1 and isinstance(taken, Tensor)
+            seen.plain = alone and taken.dtype == output.dtype
             self._maker[output] = module
 
     def _look_on(self, module: nn.Module, passing: Iterable[Tensor]) -> None:
