@@ -408,13 +408,6 @@ def test_a_forward_that_needs_the_layer_itself():
     refused(model, "does without the folded layers is needed, got AttributeError .*'weight'")
 
 
-def test_the_layers_inside_a_layer_of_domains():
-    model = settle(Net(lambda m, x: m.norm(m.conv(x), 1), ours.DomainBatchNorm2d(4, 2))).eval()
-    record = fold(model, X)
-    assert record.done == ()
-    assert any("with more than its input" in change.detail for change in record.left)
-
-
 def test_a_model_that_refuses_random_inputs():
     def join(m, x):
         torch._assert_async((x >= 0).all())
