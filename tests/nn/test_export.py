@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from batchnorm import reference
+from batchnorm import nn, reference
 from batchnorm.nn import BatchNorm1d, BatchNorm2d
 from laws import array
 from networks import Block, images, layers, resnet
@@ -293,6 +293,34 @@ def test_torch_fx_takes_a_layer_as_one_node():
     twin, x = copy.deepcopy(traced), images(4)
     for training in (True, False):
         torch.testing.assert_close(twin.train(training)(x), model.train(training)(x))
+
+
+class Relatives(torch.nn.Module):
+    """One of each module that is called with more than an input, or is no layer of torch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.ghost = nn.GhostBatchNorm2d(3, 2)
+        self.renorm = nn.BatchRenorm2d(3)
+        self.conditional = nn.ConditionalBatchNorm2d(3)
+        self.classes = nn.ClassConditionalBatchNorm2d(3, 5)
+        self.domains = nn.DomainBatchNorm2d(3, 2)
+        self.decorrelated = nn.DecorrelatedBatchNorm2d(3)
+
+    def forward(self, x, weight, labels):
+        x = self.conditional(self.renorm(self.ghost(x)), weight, None)
+        x = self.domains(self.classes(x, labels), 1, residual=x)
+        return self.decorrelated(x)
+
+
+def test_torch_fx_takes_a_relative_as_one_node():
+    model = Relatives()
+    traced = torch.fx.symbolic_trace(model)
+    called = [n.target for n in traced.graph.nodes if n.op == "call_module"]
+    assert called == ["ghost", "renorm", "conditional", "classes", "domains", "decorrelated"]
+    twin, given = copy.deepcopy(traced), (images(4), torch.rand(4, 3), torch.tensor([0, 1, 4, 1]))
+    for training in (True, False):
+        torch.testing.assert_close(twin.train(training)(*given), model.train(training)(*given))
 
 
 def test_torch_fx_refuses_the_layer_itself_as_torch_s():

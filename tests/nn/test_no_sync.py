@@ -11,8 +11,9 @@ from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTens
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 
-from batchnorm import Moments, functional, kernels, ops
+from batchnorm import Moments, functional, kernels, nn, ops
 from batchnorm.nn import BatchNorm2d, accumulate_statistics
 
 HOST_DATA = ("tensor", "as_tensor", "asarray", "from_numpy", "item", "tolist", "numpy", "cpu")
@@ -162,7 +163,53 @@ def test_fake_tensors(given, options):
             BatchNorm2d(3, nonfinite="raise")(x)
 
 
+def given(*shape):
+    return torch.ones(shape, device="meta", requires_grad=True)
+
+
+META = {"device": "meta"}
+LABELS = torch.zeros(4, dtype=torch.int64, device="meta")
+RELATIVES = {
+    "ghost": (nn.GhostBatchNorm2d(3, 2, **META),),
+    "ghost, one part": (nn.GhostBatchNorm2d(3, 4, **META),),
+    "renorm": (nn.BatchRenorm2d(3, **META),),
+    "renorm without warm-up": (nn.BatchRenorm2d(3, warmup=None, debias=True, **META),),
+    "conditional": (nn.ConditionalBatchNorm2d(3, **META), given(3), given(3)),
+    "conditional, each": (nn.ConditionalBatchNorm2d(3, **META), given(4, 3), given(4, 3)),
+    "class-conditional": (nn.ClassConditionalBatchNorm2d(3, 10, **META), LABELS),
+    "one domain": (nn.DomainBatchNorm2d(3, 2, **META), 1),
+    "one domain, shared": (nn.DomainBatchNorm2d(3, 2, shared_affine=True, **META), 1),
+}
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("relative", RELATIVES.values(), ids=RELATIVES)
+def test_a_relative(watch, relative, masked, mode):
+    layer, *arguments = relative
+    getattr(layer, mode)()
+    options = GIVEN["mask"] if masked else {}
+    watch(lambda: layer(batch(), *arguments, **options).sum().backward())
+
+
+def test_a_relative_run_again(watch):
+    layer = nn.BatchRenorm2d(3, warmup=None, **META)
+
+    def run():
+        y = checkpoint(layer, batch(), use_reentrant=True, preserve_rng_state=False)
+        y.sum().backward()
+
+    watch(run)
+    assert len(layer._recent) == 1
+
+
 # ------------------------------------------------------------------ that the tests can fail
+
+
+def test_domains_of_samples_have_to_be_looked_at(watch):
+    layer = nn.DomainBatchNorm2d(3, 2, **META)
+    with pytest.raises((RuntimeError, NotImplementedError), match="meta"):
+        watch(lambda: layer(batch(), LABELS))
 
 
 def test_raise_has_to_look(watch):

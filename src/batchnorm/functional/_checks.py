@@ -39,7 +39,7 @@ def check_input(
         )
     for parameter in (weight, bias):
         if parameter is not None and parameter.dtype != dtype:
-            _check_parameter_dtype(x, parameter)
+            check_parameter_dtype(x, parameter)
     shape, device = x.shape[1:2], x.device
     for found in (weight, bias, *running):
         if found is not None and (found.shape != shape or found.device != device):
@@ -52,7 +52,8 @@ def check_input(
             )
 
 
-def _check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:
+def check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:
+    """Refuse a parameter of another dtype than `x`, unless it is float32 beside 16 bits."""
     if x.dtype not in _REDUCED_PRECISION or parameter.dtype != torch.float32:
         raise DTypeError(
             "weight and bias need the dtype of x (or float32 beside a float16 or bfloat16 x), "

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from batchnorm import ops
 from batchnorm._moments import Moments
-from batchnorm.kernels import update_
 
 from ._checks import check_finite, check_tracking, running_of
 
@@ -59,7 +59,7 @@ def update_running_(
     if nonfinite == "raise":
         check_finite(moments.mean, var)
     if running is not None:
-        update_(running, moments.mean, var, moments.count)
+        ops.update_(running, moments.mean, var, moments.count)
 
 
 def debiased(
