@@ -144,7 +144,7 @@ NOT_FUSED = [
     (Twice, "a", "ReLU relu is called at 2 places"),
     (Also, "bn", "its output is used at several places"),
     (InTraining, "bn", "what follows differs between training and evaluation"),
-    (Again, "bn", "its output is used at several places"),
+    (Again, "bn", "what follows differs between training and evaluation"),
     (Unused, "bn", "it is not called with these inputs"),
     (lambda: Residual(3), "bn1", "relu follows, a call that only a GraphModule can lose"),
     (lambda: Residual(3), "bn2", "add follows"),
