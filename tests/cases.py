@@ -24,6 +24,9 @@ class Case:
     momentum: float | None = 0.1
     eps: float = 1e-5
     offset: float = 0.0
+    activation: str | None = None
+    with_residual: bool = False
+    with_mask: bool = False
 
     @property
     def channels(self) -> int:
@@ -50,6 +53,7 @@ class Case:
             "track_running_stats": self.tracked,
             "dtype": self.parameter_dtype,
             "bias": self.bias,
+            **({"activation": self.activation} if self.activation else {}),
         }
 
     def x(self, seed: int = 0) -> torch.Tensor:
@@ -64,6 +68,25 @@ class Case:
     def dy(self, seed: int = 1) -> torch.Tensor:
         g = torch.Generator().manual_seed(seed)
         return torch.randn(self.shape, generator=g, dtype=torch.float64).to(self.dtype)
+
+    def companions(self, seed: int = 3) -> dict:
+        """Return what goes with an input: a residual and a mask, where the case has them."""
+        found = {}
+        if self.with_residual:
+            found["residual"] = lay_out(self.dy(seed), self.layout)
+        if self.with_mask:
+            found["mask"] = self.mask(seed)
+        return found
+
+    def mask(self, seed: int = 3) -> torch.Tensor:
+        """Return a mask that leaves at least two values to any two samples that are neighbours."""
+        g = torch.Generator().manual_seed(seed)
+        there = torch.rand(self.shape[0], *self.shape[2:], generator=g) < 0.7
+        if there.ndim > 1:
+            there[..., 0] = True
+        else:
+            there[:] = torch.arange(self.shape[0]) % 4 != 3
+        return there
 
     def __str__(self) -> str:
         words = ["x".join(map(str, self.shape)), str(self.dtype).removeprefix("torch.")]

@@ -36,7 +36,13 @@ def test_import_compiles_and_computes_nothing():
     assert done.stdout.strip() == "0"
 
 
-@pytest.mark.parametrize("name", ["nn", "functional", "reference", "Moments", "backend"])
+NAMES = (
+    "nn functional reference surgery integrations Moments backend convert revert insert fold "
+    "recalibrate adapt freeze unfreeze no_decay_groups average_statistics"
+)
+
+
+@pytest.mark.parametrize("name", NAMES.split())
 def test_public_names(name):
     assert hasattr(batchnorm, name)
 

@@ -47,11 +47,11 @@ class Moments(NamedTuple):
         count = _axes.count(x.shape)
         if count == 0:
             zero = torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
-            return cls(torch.tensor(0, device=x.device), zero, zero.clone())
+            return cls(torch.full((), 0, device=x.device), zero, zero.clone())
         # torch computes var_mean by Welford's algorithm; in float64 it is exact enough at any
         # offset a float32 input can have.
         var, mean = torch.var_mean(x.to(torch.float64), _axes.reduced(x.ndim), correction=0)
-        return cls(torch.tensor(count, device=x.device), mean, var * count)
+        return cls(torch.full((), count, device=x.device), mean, var * count)
 
     def merge(self, *others: "Moments") -> "Moments":
         r"""Return the moments of all the values together.

@@ -45,5 +45,13 @@ class RunError(BatchNormError, RuntimeError):
     """A run folder cannot be used as asked, or a run could not go on."""
 
 
+class SurgeryError(BatchNormError, RuntimeError):
+    """A model cannot be changed as asked; it is as it was before."""
+
+
+class MeasurementError(BatchNormError, RuntimeError):
+    """A model, a loss or a batch cannot be measured as asked; the model is as it was before."""
+
+
 class MissingExtraError(BatchNormError, ImportError):
     """An optional package that this part needs is not installed."""

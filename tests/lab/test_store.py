@@ -3,9 +3,10 @@ import os
 import pytest
 import torch
 
+from batchnorm._files import write_atomically
 from batchnorm.errors import RunError
 from batchnorm.lab.records import Damage
-from batchnorm.lab.store import RunFolder, TrialFiles, write_atomically
+from batchnorm.lab.store import RunFolder, TrialFiles
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_rubbish(tmp_path, monkeypatch):

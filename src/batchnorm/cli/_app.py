@@ -8,7 +8,7 @@ import typer
 
 from .. import __version__
 from ..errors import BatchNormError
-from . import bench, report, study
+from . import bench, convert, fold, insert, recalibrate, report, study
 
 BAD_INPUT, INTERRUPTED = 2, 130
 # Click's base of every usage error, wherever this version of Typer keeps Click.
@@ -16,13 +16,17 @@ _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="batchnorm",
-    help="Batch normalization for PyTorch: measure what it does.",
+    help="Batch normalization for PyTorch: put it in, take it out, measure what it does.",
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 app.add_typer(study.app, name="study")
 app.command("report")(report.report)
 app.command("bench")(bench.bench)
+app.command("convert")(convert.convert)
+app.command("insert")(insert.insert)
+app.command("fold")(fold.fold)
+app.command("recalibrate")(recalibrate.recalibrate)
 
 
 @app.callback(invoke_without_command=True)

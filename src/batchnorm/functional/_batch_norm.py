@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from batchnorm import _axes, kernels, ops
+from batchnorm import _axes, ops
 from batchnorm._moments import Moments
 from batchnorm.errors import OptionError
 from batchnorm.kernels import PLAIN, Epilogue
@@ -148,7 +148,7 @@ def batch_norm(
     if nonfinite == "raise":
         check_finite(moments.mean, var)
     if running is not None:
-        kernels.update_(running, moments.mean, var, moments.count)
+        ops.update_(running, moments.mean, var, moments.count)
     return y
 
 
@@ -230,7 +230,7 @@ def _train(
     rows = None if weights is None else weights.rows(x)
     if weights is None:
         y, statistics, _ = ops.forward(x, weight, bias, None, None, eps, residual, epilogue)
-        count = torch.tensor(_axes.count(x.shape), device=x.device)
+        count = torch.full((), _axes.count(x.shape), device=x.device)
     elif rows is not None:
         added = None if residual is None else weights.rows(residual)
         found, statistics, _ = ops.forward(rows, weight, bias, None, None, eps, added, epilogue)

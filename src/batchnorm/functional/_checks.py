@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from batchnorm import ops
 from batchnorm.errors import (
     ChannelError,
     CountError,
@@ -24,6 +25,8 @@ def check_input(
     x: Tensor, weight: Tensor | None, bias: Tensor | None, *running: Tensor | None
 ) -> None:
     """Refuse an input, parameters and running statistics that do not go together."""
+    if ops.tracing():  # which warns of every size that is looked at
+        return
     if x.ndim < 2:  # noqa: PLR2004 -- a batch and a channel dimension
         raise ShapeError(
             f"x needs at least 2 dimensions (N, C, *), got shape {tuple(x.shape)}: "
@@ -36,7 +39,7 @@ def check_input(
         )
     for parameter in (weight, bias):
         if parameter is not None and parameter.dtype != dtype:
-            _check_parameter_dtype(x, parameter)
+            check_parameter_dtype(x, parameter)
     shape, device = x.shape[1:2], x.device
     for found in (weight, bias, *running):
         if found is not None and (found.shape != shape or found.device != device):
@@ -49,7 +52,8 @@ def check_input(
             )
 
 
-def _check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:
+def check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:
+    """Refuse a parameter of another dtype than `x`, unless it is float32 beside 16 bits."""
     if x.dtype not in _REDUCED_PRECISION or parameter.dtype != torch.float32:
         raise DTypeError(
             "weight and bias need the dtype of x (or float32 beside a float16 or bfloat16 x), "
@@ -92,7 +96,7 @@ def check_residual(x: Tensor, residual: Tensor | None) -> Tensor | None:
     """Return the residual as it is added; under autocast, in the dtype of `x`."""
     if residual is None:
         return None
-    if residual.shape != x.shape:
+    if not ops.tracing() and residual.shape != x.shape:
         raise ShapeError(
             f"residual needs the shape of x {tuple(x.shape)}, got {tuple(residual.shape)}: "
             "expand it first, as in residual.expand_as(x)"
@@ -209,7 +213,7 @@ def running_of(
 def check_finite(mean: Tensor, var: Tensor) -> None:
     """Refuse statistics that are not finite; waits for the device."""
     finite = mean.isfinite().logical_and(var.isfinite())
-    if not bool(finite.all()):
+    if not finite.all():  # and not bool(...): a compiler can split its graph at the one only
         channels = finite.logical_not().nonzero().flatten().tolist()
         shown = ", ".join(map(str, channels[:5])) + (", ..." if len(channels) > 5 else "")  # noqa: PLR2004
         raise NonFiniteError(

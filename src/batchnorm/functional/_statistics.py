@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from batchnorm import ops
 from batchnorm._moments import Moments
-from batchnorm.kernels import update_
 
 from ._checks import check_finite, check_tracking, running_of
 
@@ -59,7 +59,7 @@ def update_running_(
     if nonfinite == "raise":
         check_finite(moments.mean, var)
     if running is not None:
-        update_(running, moments.mean, var, moments.count)
+        ops.update_(running, moments.mean, var, moments.count)
 
 
 def debiased(
@@ -103,8 +103,15 @@ def debiased(
     mean, var = running_mean.double(), running_var.double()
     if momentum is None:
         return mean, var
-    left = (1.0 - momentum) ** num_batches_tracked.double()
+    left = _whole(1.0 - momentum, mean) ** num_batches_tracked.double()
     started = left < 1.0
     rest = torch.where(started, 1.0 - left, 1.0)
     # The buffers are rounded, so a variance near 0 may come out below it.
     return mean / rest, torch.where(started, ((var - left) / rest).clamp(min=0.0), var)
+
+
+def _whole(number: float, like: Tensor) -> Tensor:
+    """Return a number as a tensor, in two parts: ONNX exporters round a number to float32."""
+    scaled = number * (2.0**29 + 1.0)
+    high = scaled - (scaled - number)  # its leading 24 bits, as Dekker (1971) splits a number
+    return torch.full_like(like, high) + (number - high)

@@ -8,6 +8,8 @@ from torch import Tensor
 from batchnorm import ops
 from batchnorm.errors import DeviceError, DTypeError, ShapeError
 
+from ._checks import check_residual
+
 
 class Weights(NamedTuple):
     """Weights of the values of a batch.
@@ -69,6 +71,29 @@ def weights_of(x: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> 
         values = values * sample_weight.double().reshape(-1, *(1,) * (x.ndim - 1))
     values = values.expand(x.shape[0], 1, *x.shape[2:])
     return Weights(values, there, equal=sample_weight is None)
+
+
+def check_companions(
+    x: Tensor, residual: Tensor | None, mask: Tensor | None, sample_weight: Tensor | None
+) -> None:
+    """Refuse what goes with `x` and does not fit it, before `x` is cut into parts.
+
+    Args:
+        x: input, shape ``(N, C, *)``.
+        residual: of its shape.
+        mask: which positions there are, a bool of shape ``(N, *)``.
+        sample_weight: how often each sample counts, shape ``(N,)``.
+
+    Raises:
+        ShapeError: one of them has another shape.
+        DTypeError: one of them has a dtype that does not go with it.
+        DeviceError: one of them is on another device.
+    """
+    check_residual(x, residual)
+    if mask is not None:
+        _check_mask(x, mask)
+    if sample_weight is not None:
+        _check_sample_weight(x, sample_weight)
 
 
 def _check_mask(x: Tensor, mask: Tensor) -> None:

@@ -10,8 +10,6 @@ from batchnorm.errors import BackendError
 
 EAGER, CPU = 0, 1
 
-_WEIGHTS = (1, 2, 4, 8, 16, 32, 64, 128)
-
 
 def size(values: int) -> int:
     """Return the bytes of a mask: a bit a value, and room for rows that end within a word."""
@@ -22,8 +20,7 @@ def pack(bits: Tensor) -> Tensor:
     """Return a mask of booleans, in the order of their logical positions."""
     flat = bits.flatten()
     whole = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).reshape(-1, 8)
-    weights = torch.tensor(_WEIGHTS, dtype=torch.uint8, device=bits.device)
-    packed = (whole * weights).sum(1, dtype=torch.uint8)
+    packed = (whole * _powers(bits.device)).sum(1, dtype=torch.uint8)
     mask = packed.new_full((size(flat.numel()),), EAGER)
     mask[: packed.numel()] = packed
     return mask
@@ -32,9 +29,14 @@ def pack(bits: Tensor) -> Tensor:
 def unpack(mask: Tensor | None, like: Tensor) -> Tensor:
     """Return the booleans of a mask, in the shape of `like`."""
     mask = checked(mask, EAGER)
-    weights = torch.tensor(_WEIGHTS, dtype=torch.uint8, device=mask.device)
     packed = mask[: -(-like.numel() // 8)]
-    return (packed[:, None] & weights).ne(0).flatten()[: like.numel()].reshape(like.shape)
+    bits = (packed[:, None] & _powers(mask.device)).ne(0)
+    return bits.flatten()[: like.numel()].reshape(like.shape)
+
+
+def _powers(device: torch.device) -> Tensor:
+    """Return 1, 2, 4, ..., 128, made where they are needed: copying them there would wait."""
+    return 1 << torch.arange(8, dtype=torch.uint8, device=device)
 
 
 def checked(mask: Tensor | None, writer: int) -> Tensor:

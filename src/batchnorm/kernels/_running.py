@@ -44,25 +44,31 @@ def update_(running: Running, mean: Tensor, var: Tensor, count: int | Tensor) ->
     """
     factor, enough = _factor(count, running.correction)
     new = [
-        (moved, value.to(moved.dtype))
+        (moved, value)
         for moved, value in ((running.mean, mean), (running.var, var * factor))
         if moved is not None
     ]
     finite = None
-    if running.skip and new:
-        finite = torch.stack([value.isfinite().all() for _, value in new]).all()
+    if running.skip and new:  # judged as the buffers would hold them
+        finite = torch.stack([value.to(moved.dtype).isfinite().all() for moved, value in new]).all()
     used = _both(enough, finite)
     momentum = _momentum(running)
-    if used is not None:
-        momentum = momentum * used.double()
-        new = [(moved, torch.where(used, value, moved)) for moved, value in new]
     for moved, value in new:
-        moved.lerp_(value, momentum.to(moved.dtype) if isinstance(momentum, Tensor) else momentum)
+        after = _towards(moved.double(), value.double(), momentum)
+        moved.copy_(after if used is None else torch.where(used, after, moved))
     if running.counter is not None:
         running.counter.add_(1 if used is None else used)
     if running.skipped is not None and finite is not None:
         left_out = finite.logical_not()
         running.skipped.add_(left_out if enough is None else left_out.logical_and(enough))
+
+
+def _towards(before: Tensor, value: Tensor, momentum: float | Tensor) -> Tensor:
+    """Interpolate; at momentum 1 nothing is left of what was, not even an infinity."""
+    after = before + momentum * (value - before)
+    if isinstance(momentum, Tensor):
+        return torch.where(momentum == 1.0, value, after)
+    return value if momentum == 1.0 else after
 
 
 def _factor(count: int | Tensor, correction: int) -> tuple[float | Tensor, Tensor | None]:

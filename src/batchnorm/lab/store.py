@@ -3,38 +3,19 @@
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from .._files import write_atomically
 from ..errors import MissingExtraError, RunError
 from .plan import Plan, Trial
 from .records import Damage, History, Record, encode, read
 from .study import Study
 
 Json = dict[str, Any]
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its name only ever stands for whole content.
-
-    Args:
-        path: Where to write; its folder exists.
-        content: What to write.
-    """
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 class RunFolder:

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm import functional
 from batchnorm.errors import OptionError
 
+from ._decorrelated import DecorrelatedLayer
 from ._layer import Layer
+
+_OURS = (Layer, DecorrelatedLayer)
 
 
 @contextmanager
@@ -48,14 +50,11 @@ def accumulate_statistics(model: nn.Module) -> Iterator[None]:
         layer._accumulated = []  # noqa: SLF001 -- the layers' other half
     try:
         yield
-        merged = [
-            (layer, layer._accumulated[0].merge(*layer._accumulated[1:]))  # noqa: SLF001
+        merged = [  # all of them, before the first is moved
+            (layer, layer._merge(layer._accumulated))  # noqa: SLF001
             for layer in layers
             if layer._accumulated  # noqa: SLF001
         ]
-        for layer, moments in merged:  # all of them, before the first is moved
-            if layer.nonfinite == "raise":
-                functional.check_finite(moments.mean, moments.variance())
         for layer, moments in merged:
             layer._update(moments)  # noqa: SLF001
     finally:
@@ -63,16 +62,16 @@ def accumulate_statistics(model: nn.Module) -> Iterator[None]:
             layer._accumulated = None  # noqa: SLF001
 
 
-def _layers(model: nn.Module) -> list[Layer]:
+def _layers(model: nn.Module) -> list[Layer | DecorrelatedLayer]:
     found = [(name, module) for name, module in model.named_modules() if _normalizes(module)]
-    others = [name or "model" for name, module in found if not isinstance(module, Layer)]
+    others = [name or "model" for name, module in found if not isinstance(module, _OURS)]
     if others or not found:
         kind = "torch.nn layers" if others else "no batch normalization"
         raise OptionError(
             f"accumulate_statistics needs layers of batchnorm.nn, got {kind} {others[:3]}: "
             "convert the model first"
         )
-    layers = [module for _, module in found if isinstance(module, Layer)]
+    layers = [module for _, module in found if isinstance(module, _OURS)]
     if any(layer._accumulated is not None for layer in layers):  # noqa: SLF001
         raise OptionError(
             "accumulate_statistics cannot be nested, got a model inside such a block: "
@@ -82,4 +81,4 @@ def _layers(model: nn.Module) -> list[Layer]:
 
 
 def _normalizes(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm) and module.track_running_stats
+    return isinstance(module, (_BatchNorm, DecorrelatedLayer)) and module.track_running_stats

@@ -1,20 +1,19 @@
 """What every layer shares: the options, the state, and what becomes of a batch."""
 
-from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.parameter import UninitializedBuffer
 
 from batchnorm import functional
 from batchnorm._moments import Moments
 from batchnorm.errors import ShapeError
 
 from ._modes import Modes
+from ._precision import REDUCED_PRECISION, FullPrecision
+from ._trace import node, traced
 
-_REDUCED_PRECISION = (torch.float16, torch.bfloat16)
 _USUAL = {
     "nonfinite": "skip",
     "debias": False,
@@ -23,10 +22,9 @@ _USUAL = {
     "affine_frozen": False,
     "adapting": False,
 }
-_STATISTICS = ("running_mean", "running_var")
 
 
-class Layer(Modes, _BatchNorm):
+class Layer(Modes, FullPrecision, _BatchNorm):
     """The constructor and the forward; subclasses say what they take."""
 
     _ndims: tuple[int, ...]
@@ -45,9 +43,12 @@ class Layer(Modes, _BatchNorm):
         nonfinite: str = "skip",
         debias: bool = False,
         correction: int = 1,
+        device: torch.device | str | int | None = None,
         **options: Any,
     ) -> None:
         functional.check_options(activation, negative_slope, nonfinite, correction)
+        if device is not None:  # has a name of its own, because `skip_init` looks for it
+            options["device"] = device
         super().__init__(*arguments, **options)
         self.activation = activation
         self.negative_slope = negative_slope
@@ -75,19 +76,47 @@ class Layer(Modes, _BatchNorm):
             mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
-        self._check_input_dim(input)
-        mean, var, counter, weight, bias = self._state()
+        if traced(self, input):
+            return node(self, input, residual=residual, mask=mask, sample_weight=sample_weight)
+        weight, bias = self._affine()
+        return self._normalize(input, weight, bias, self.activation, residual, mask, sample_weight)
+
+    def _normalize(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        activation: str | None,
+        residual: Tensor | None,
+        mask: Tensor | None,
+        sample_weight: Tensor | None,
+    ) -> Tensor:
+        """Do what `forward` says with any scale, shift and activation."""
+        self._check_input_dim(x)
+        mean, var, counter = self._statistics()
         training = self.training and not self.frozen
-        tracked = training and self.track_running_stats and not _recomputing()
+        tracked = training and self.track_running_stats and not recomputing()
         if tracked and self._accumulated is not None:
-            return self._accumulate(input, residual, mask, sample_weight)
+            y, moments = functional.normalize(
+                x,
+                weight,
+                bias,
+                eps=self.eps,
+                residual=residual,
+                activation=activation,
+                negative_slope=self.negative_slope,
+                mask=mask,
+                sample_weight=sample_weight,
+            )
+            self._accumulated.append(moments)
+            return y
         batch = training or self.adapting or (mean is None and var is None)
         if batch and not tracked:
             mean = var = None
         elif not batch and self.debias and counter is not None:
             mean, var = functional.debiased(mean, var, counter, self.momentum)
         return functional.batch_norm(
-            input,
+            x,
             mean,
             var,
             weight,
@@ -96,7 +125,7 @@ class Layer(Modes, _BatchNorm):
             0.0 if self.momentum is None and counter is None else self.momentum,  # as torch
             self.eps,
             residual=residual,
-            activation=self.activation,
+            activation=activation,
             negative_slope=self.negative_slope,
             mask=mask,
             sample_weight=sample_weight,
@@ -106,49 +135,32 @@ class Layer(Modes, _BatchNorm):
             correction=self.correction,
         )
 
-    def _state(self) -> tuple[Any, ...]:
-        """Return the buffers and parameters, past `__getattr__`, which takes 3 µs for them."""
-        buffers, parameters = self._buffers, self._parameters
+    def _affine(self) -> tuple[Tensor | None, Tensor | None]:
+        """Return the scale and shift, past `__getattr__`, which takes longer."""
+        parameters = self._parameters
+        try:
+            return parameters["weight"], parameters["bias"]
+        except KeyError:  # one has been made a property, as a parametrization does
+            return self.weight, self.bias
+
+    def _statistics(self) -> tuple[Any, ...]:
+        """Return the running mean, the running variance and the counter."""
+        buffers = self._buffers
         try:
             mean = buffers["running_mean"]
-            if mean is not None and mean.dtype in _REDUCED_PRECISION:
+            if mean is not None and mean.dtype in REDUCED_PRECISION:
                 self._restore_float32()  # somebody has cast the buffers past the module
                 mean = buffers["running_mean"]
-            return (
-                mean,
-                buffers["running_var"],
-                buffers["num_batches_tracked"],
-                parameters["weight"],
-                parameters["bias"],
-            )
-        except KeyError:  # one has been made a property, as a parametrization does
-            counter = self.num_batches_tracked
-            return self.running_mean, self.running_var, counter, self.weight, self.bias
+            return mean, buffers["running_var"], buffers["num_batches_tracked"]
+        except KeyError:
+            return self.running_mean, self.running_var, self.num_batches_tracked
 
-    # --------------------------------------------------------------------- micro-batches
-
-    def _accumulate(
-        self,
-        x: Tensor,
-        residual: Tensor | None,
-        mask: Tensor | None,
-        sample_weight: Tensor | None,
-    ) -> Tensor:
-        """Normalize, and keep the moments for `_update`."""
-        y, moments = functional.normalize(
-            x,
-            self.weight,
-            self.bias,
-            eps=self.eps,
-            residual=residual,
-            activation=self.activation,
-            negative_slope=self.negative_slope,
-            mask=mask,
-            sample_weight=sample_weight,
-        )
-        assert self._accumulated is not None  # noqa: S101 -- the caller has seen to it
-        self._accumulated.append(moments)
-        return y
+    def _merge(self, parts: list[Any]) -> Any:
+        """Return the moments of all parts together, and refuse what `nonfinite` refuses."""
+        moments = parts[0].merge(*parts[1:])
+        if self.nonfinite == "raise":
+            functional.check_finite(moments.mean, moments.variance())
+        return moments
 
     def _update(self, moments: Moments) -> None:
         """Move the running statistics as one batch with these moments would."""
@@ -174,31 +186,17 @@ class Layer(Modes, _BatchNorm):
         if skipped is not None:
             skipped.zero_()
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move and convert, but leave the running statistics 24 bits and the counters whole."""
-        statistics = {id(self._buffers.get(name)) for name in _STATISTICS}
-
-        def keep(tensor: Tensor) -> Tensor:
-            found = fn(tensor)
-            if id(tensor) in statistics and found.dtype in _REDUCED_PRECISION:
-                return tensor.to(device=found.device, dtype=torch.float32)
-            if tensor.dtype == torch.int64 and found.dtype != torch.int64:
-                return tensor.to(device=found.device)
-            return found
-
-        super()._apply(keep, recurse)  # type: ignore[no-untyped-call] # torch has no types here
-        return self
-
-    def _restore_float32(self) -> None:
-        """Give running statistics of 16 bits, in which small steps would be lost, 32."""
-        for name in _STATISTICS:
-            buffer = self._buffers.get(name)
-            if buffer is not None and buffer.dtype in _REDUCED_PRECISION:
-                if isinstance(buffer, UninitializedBuffer):
-                    place: dict[str, Any] = {"device": buffer.device, "dtype": torch.float32}
-                    self._buffers[name] = UninitializedBuffer(**place)
-                else:
-                    self._buffers[name] = buffer.float()
+    def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
+        """Load what torch's layer does, and count the batches skipped from here on."""
+        super()._load_from_state_dict(state, prefix, *rest)
+        skipped = self._buffers.get("batches_skipped")
+        if skipped is None or prefix + "running_mean" not in state:
+            return
+        counter = self._buffers["num_batches_tracked"]
+        if skipped.is_meta and counter is not None:  # assigned, to a layer that had no memory
+            self._buffers["batches_skipped"] = torch.zeros_like(counter)
+        else:
+            skipped.zero_()
 
     def extra_repr(self) -> str:
         """Return torch's description, and what differs from a layer of torch's."""
@@ -213,14 +211,19 @@ class Layer(Modes, _BatchNorm):
         return ", ".join(words)
 
     def _check_input_dim(self, input: Tensor) -> None:  # noqa: A002
-        if input.ndim not in self._ndims:
-            expected = " or ".join(f"{n}D" for n in self._ndims)
-            raise ShapeError(
-                f"expected {expected} input (got {input.ndim}D input) of shape (N, C, *), "
-                f"got {tuple(input.shape)}: use the BatchNorm1d, 2d or 3d that fits"
-            )
+        check_ndim(input, self._ndims)
 
 
-def _recomputing() -> bool:
+def check_ndim(x: Tensor, ndims: tuple[int, ...]) -> None:
+    """Refuse an input with other dimensions than a layer's name says."""
+    if x.ndim not in ndims:
+        expected = " or ".join(f"{n}D" for n in ndims)
+        raise ShapeError(
+            f"expected {expected} input (got {x.ndim}D input) of shape (N, C, *), "
+            f"got {tuple(x.shape)}: use the layer for 1d, 2d or 3d that fits"
+        )
+
+
+def recomputing() -> bool:
     """Whether a backward pass runs this forward again, as activation checkpointing does."""
     return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1  # noqa: SLF001

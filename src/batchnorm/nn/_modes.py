@@ -2,12 +2,12 @@
 
 from typing import Self
 
-from torch.nn.modules.batchnorm import _BatchNorm
+from torch import nn
 
 from batchnorm.errors import OptionError
 
 
-class Modes(_BatchNorm):
+class Modes(nn.Module):
     """Frozen and adapting: kept through `train()`, copies and pickles."""
 
     frozen: bool = False

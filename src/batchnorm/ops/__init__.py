@@ -26,7 +26,7 @@ from batchnorm.kernels import (
     gradient_dtype,
 )
 
-from . import _composite
+from . import _composite, _move
 from ._second import second
 
 _FORWARD = (
@@ -44,6 +44,7 @@ _BACKWARD = (
 _library = torch.library.Library("batchnorm", "DEF")
 _library.define(_FORWARD)
 _library.define(_BACKWARD)
+_move.define(_library)
 
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
@@ -78,7 +79,7 @@ def forward(
     if not plain(x):
         out = _watched(x, weight, bias, mean, var, eps, residual, epilogue)
         if running is not None:
-            kernels.update_(running, out.statistics[0], out.statistics[1], _axes.count(x.shape))
+            update_(running, out.statistics[0], out.statistics[1], _axes.count(x.shape))
         return out
     compute = kernels.current(x.device).forward
     if torch.is_grad_enabled() and _C._any_requires_grad(x, weight, bias, residual):
@@ -107,6 +108,16 @@ def _transformed() -> bool:
     )
 
 
+def tracing() -> bool:
+    """Whether `torch.jit.trace` watches, for itself or for the exporter built on it."""
+    return _C._get_tracing_state() is not None
+
+
+def _exporting() -> bool:
+    """Whether the call becomes part of a program that others run, without this package."""
+    return torch.compiler.is_exporting() or tracing()
+
+
 def _watched(
     x: Tensor,
     weight: Tensor | None,
@@ -117,13 +128,16 @@ def _watched(
     residual: Tensor | None,
     epilogue: Epilogue,
 ) -> Forward:
-    compiling = torch.compiler.is_compiling()
-    if mean is not None and var is not None and (compiling or _C._get_tracing_state() is not None):
+    compiling, exporting = torch.compiler.is_compiling(), _exporting()
+    if mean is not None and var is not None and (compiling or exporting):
         # A map that compilers fuse with what stands around it, and that exporters know.
         y = _composite.affine(x, weight, bias, mean, var, eps, residual, epilogue)
-        return Forward(y, torch.stack((mean, var, (var + eps).rsqrt())).double(), None)
-    if not compiling and _transformed():
-        y, statistics = _composite.forward(x, weight, bias, mean, var, eps, residual, epilogue)
+        return Forward(y, cast("Tensor", None), None)  # they were given, and nobody asks
+    if exporting or (not compiling and _transformed()):
+        dtype = _composite.portable(x) if exporting else torch.float64
+        y, statistics = _composite.forward(
+            x, weight, bias, mean, var, eps, residual, epilogue, dtype=dtype
+        )
         return Forward(y, statistics, None)
     return Forward(*_forward_op(x, weight, bias, mean, var, eps, residual, *epilogue))
 
@@ -148,7 +162,21 @@ def weighted(
         epilogue: the activation.
         weights: how often each value counts, shape ``(N, 1, *)``.
     """
-    return _composite.forward(x, weight, bias, None, None, eps, residual, epilogue, weights)
+    dtype = _composite.portable(x) if _exporting() else torch.float64
+    return _composite.forward(x, weight, bias, None, None, eps, residual, epilogue, weights, dtype)
+
+
+def update_(running: Running, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
+    """Do what `kernels.update_` does, as one operator where a dispatch mode looks on."""
+    counted = (
+        not torch.compiler.is_compiling()
+        and _C._len_torch_dispatch_stack() > 0
+        and type(mean) is Tensor
+        and not isinstance(running.momentum, Tensor)
+        and not _transformed()
+    )
+    move_ = _move.move_ if counted else kernels.update_
+    move_(running, mean, var, count)
 
 
 # ------------------------------------------------------------------------------- computing

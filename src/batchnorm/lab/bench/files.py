@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..._files import write_atomically
 from ...errors import OptionError, RunError
-from ..store import write_atomically
 from . import page
 from .records import Record, to_json
 

@@ -7,10 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from ..._files import write_atomically
 from ...errors import MissingExtraError, RunError
 from ..findings import Table
 from ..results import Results
-from ..store import write_atomically
 from . import figures, frame, palette
 
 

@@ -1,0 +1,32 @@
+"""``batchnorm convert``: another package's batch normalization becomes ours."""
+
+from typing import Annotated
+
+import typer
+
+from . import _options as options
+
+
+def convert(
+    model: options.Model,
+    output: options.Output,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    inputs: options.Input = None,
+    fuse: Annotated[
+        bool, typer.Option("--fuse", help="Let a layer do the activation behind it, too.")
+    ] = False,
+) -> None:
+    """Turn the batch normalization of a model into this package's, and write the model."""
+    from .. import surgery
+    from . import _named, _written
+    from ._tables import say
+
+    _written.check_output(output)
+    network = _named.model_of(model, weights)
+    needed = fuse or output.suffix == _written.PROGRAM
+    example = _named.example_of(data, inputs or []) if needed else None
+    with _named.blaming(model):
+        record = surgery.convert(network, fuse=fuse, example_inputs=example)
+    _written.write_model(network, output, record, model, example)
+    say(f"{record}\nWritten: {output}")

@@ -1,0 +1,40 @@
+"""``batchnorm fold``: batch normalization becomes part of the linear maps beside it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from . import _options as options
+
+
+def fold(
+    model: options.Model,
+    output: options.Output,
+    weights: options.Weights = None,
+    data: options.Data = None,
+    inputs: options.Input = None,
+    pair: Annotated[
+        list[str] | None,
+        typer.Option(help="Neighbours to fold, as in conv1,bn1, where tracing is impossible."),
+    ] = None,
+    onnx: Annotated[Path | None, typer.Option(help="Also write the folded model as .onnx.")] = None,
+) -> None:
+    """Fold the batch normalization of a model for inference, prove it by numbers, and write it."""
+    from .. import surgery
+    from . import _named, _written
+    from ._tables import say
+
+    _written.check_output(output)
+    if onnx is not None:
+        _written.check_output(onnx, (_written.ONNX,))
+    pairs = None if pair is None else [_named.pair_of(text) for text in pair]
+    network = _named.model_of(model, weights).eval()
+    example = _named.example_of(data, inputs or [])
+    with _named.blaming(model):
+        record = surgery.fold(network, example, pairs=pairs)
+    _written.write_model(network, output, record, model, example)
+    say(f"{record}\nWritten: {output}")
+    if onnx is not None:
+        _written.write_onnx(network, onnx, example)
+        say(f"Written: {onnx}")

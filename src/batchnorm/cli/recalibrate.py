@@ -1,0 +1,49 @@
+"""``batchnorm recalibrate``: population statistics estimated anew."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from . import _options as options
+
+
+class Method(StrEnum):
+    """What the statistics of the batches are made into."""
+
+    EXACT = "exact"
+    ALGORITHM_2 = "algorithm-2"
+
+
+def recalibrate(
+    model: options.Model,
+    output: options.Output,
+    data: Annotated[str, typer.Option(help="package.module:loader, the batches.")],
+    weights: options.Weights = None,
+    method: Annotated[
+        Method, typer.Option(help="All values merged, or every batch alike.")
+    ] = Method.EXACT,
+    layer_by_layer: Annotated[
+        bool, typer.Option("--layer-by-layer", help="One pass over the data per layer.")
+    ] = False,
+) -> None:
+    """Estimate the population statistics of a model from data, and write the model."""
+    from .. import surgery
+    from . import _named, _written
+    from ._progress import counting
+    from ._tables import say
+
+    _written.check_output(output)
+    network = _named.model_of(model, weights)
+    batches = _named.batches_of(data)
+    example = _named.example_of(data, []) if output.suffix == _written.PROGRAM else None
+    with _named.blaming(f"{model} or {data}"), counting("batches") as bar:
+        record = surgery.recalibrate(
+            network,
+            batches,
+            method=method.value,
+            layer_by_layer=layer_by_layer,
+            progress=lambda done, total: bar(done, total or done, "recalibrate"),
+        )
+    _written.write_model(network, output, record, model, example)
+    say(f"{record}\nWritten: {output}")

@@ -1,0 +1,146 @@
+"""Ghost batch normalization: small batches inside a large one."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from batchnorm import functional
+from batchnorm.errors import CountError, OptionError
+
+from ._layer import Layer
+from ._layout import laid_out
+
+
+class _Ghost(Layer):
+    def __init__(
+        self, num_features: int, virtual_batch_size: int, *arguments: Any, **options: Any
+    ) -> None:
+        if virtual_batch_size < 1:
+            raise OptionError(
+                f"virtual_batch_size must be positive, got {virtual_batch_size}: "
+                "the usual values are 16 to 128"
+            )
+        super().__init__(num_features, *arguments, **options)
+        self.virtual_batch_size = virtual_batch_size
+
+    def _normalize(
+        self,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        activation: str | None,
+        residual: Tensor | None,
+        mask: Tensor | None,
+        sample_weight: Tensor | None,
+    ) -> Tensor:
+        self._check_input_dim(x)
+        parts = x.shape[0] // self.virtual_batch_size
+        affine = weight, bias, activation
+        if parts < 2 or self.frozen or not self.training:  # noqa: PLR2004 -- two make a difference
+            return super()._normalize(x, *affine, residual, mask, sample_weight)
+        self._check_parts(x, parts)
+        functional.check_companions(x, residual, mask, sample_weight)
+        split = (
+            [None] * parts if whole is None else whole.tensor_split(parts)
+            for whole in (residual, mask, sample_weight)
+        )
+        pieces = zip(x.tensor_split(parts), *split, strict=True)
+        normalize = super()._normalize
+        return laid_out(torch.cat([normalize(part, *affine, *rest) for part, *rest in pieces]), x)
+
+    def _check_parts(self, x: Tensor, parts: int) -> None:
+        """Refuse parts of one value before the first of them has moved anything."""
+        samples = x.shape[0] // parts
+        if x[:samples].numel() == x.shape[1]:
+            raise CountError(
+                "every part of a ghost batch needs more than 1 value per channel, got input size "
+                f"{tuple(x.shape)} in {parts} parts: choose a virtual_batch_size of at least 2"
+            )
+
+    def extra_repr(self) -> str:
+        """Return the plain layer's description, and the size of the parts."""
+        return f"{super().extra_repr()}, virtual_batch_size={self.virtual_batch_size}"
+
+
+class GhostBatchNorm1d(_Ghost, torch.nn.BatchNorm1d):
+    r"""Batch normalization of the parts of a batch, each with its own statistics.
+
+    Keeps the noise of small batches, which regularizes, in a large one. In training the batch of
+    N samples is cut along N into K = max(N // virtual_batch_size, 1) parts, in order, whose sizes
+    differ by one at most, so that none is smaller than asked for. The running statistics take in
+    part after part:
+
+    .. math::
+
+        \mu \leftarrow (1 - a)^K \mu + a \sum_{k=1}^{K} (1 - a)^{K-k} \mu_k
+
+    with a the `momentum`, and the running variance likewise. In evaluation it is `BatchNorm1d`.
+
+    Args:
+        num_features: number of channels C.
+        virtual_batch_size: samples that a part has at least.
+        eps: added to the variance, inside the square root.
+        momentum: weight of a new part in the running statistics; `None` averages all parts so far.
+        affine: learn `weight` and `bias`, both ``(C,)``.
+        track_running_stats: keep `running_mean` and `running_var`.
+        device: where the parameters and buffers are created.
+        dtype: their dtype.
+        options: ``bias``, ``activation``, ``nonfinite`` and all others of `BatchNorm1d`. A mask, a
+            residual and sample weights are cut as the input is.
+
+    Raises:
+        ShapeError: the input is not 2D or 3D, or what goes with it has another shape.
+        CountError: a part has one value per channel.
+        OptionError: `virtual_batch_size` is not positive, or as in `BatchNorm1d`.
+
+    Note:
+        `num_batches_tracked` counts parts. Inside `accumulate_statistics` the moments of all parts
+        are merged into one update. A part with a NaN or an Inf is treated as such a batch is; under
+        ``nonfinite="raise"`` the parts before it have been taken in.
+
+    References:
+        Hoffer, Hubara and Soudry (2017), "Train longer, generalize better: closing the
+        generalization gap in large batch training of neural networks", Algorithm 1.
+
+    Example:
+        >>> layer = GhostBatchNorm1d(3, virtual_batch_size=16)
+        >>> layer(torch.randn(50, 3)).shape  # parts of 17, 17 and 16
+        torch.Size([50, 3])
+        >>> layer.num_batches_tracked
+        tensor(3)
+    """
+
+    _ndims = (2, 3)
+
+
+class GhostBatchNorm2d(_Ghost, torch.nn.BatchNorm2d):
+    """Ghost batch normalization of images ``(N, C, H, W)``.
+
+    Arguments, conventions and formula as in `GhostBatchNorm1d`.
+
+    Raises:
+        ShapeError: the input is not 4D.
+
+    Example:
+        >>> GhostBatchNorm2d(16, 4)(torch.randn(8, 16, 7, 7)).shape
+        torch.Size([8, 16, 7, 7])
+    """
+
+    _ndims = (4,)
+
+
+class GhostBatchNorm3d(_Ghost, torch.nn.BatchNorm3d):
+    """Ghost batch normalization of volumes or videos ``(N, C, D, H, W)``.
+
+    Arguments, conventions and formula as in `GhostBatchNorm1d`.
+
+    Raises:
+        ShapeError: the input is not 5D.
+
+    Example:
+        >>> GhostBatchNorm3d(4, 2)(torch.randn(4, 4, 3, 5, 5)).shape
+        torch.Size([4, 4, 3, 5, 5])
+    """
+
+    _ndims = (5,)

@@ -1,0 +1,98 @@
+"""What an operation did to a model: data first, the table is made from it."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+LEFT_ALONE = "left alone"
+_HEADER = ("module", "what", "error", "detail")
+
+
+@dataclass(frozen=True)
+class Change:
+    """What became of one module.
+
+    Attributes:
+        module: its qualified name, as `named_modules` has it.
+        what: a verb in the past tense, such as ``folded``, or ``left alone``.
+        detail: with what, or the reason why it was left alone.
+        error: largest relative error that was measured for this module, where one was.
+    """
+
+    module: str
+    what: str
+    detail: str = ""
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Record:
+    """What an operation did to a model; `str` gives a table.
+
+    Attributes:
+        operation: name of the operation.
+        changes: one for each module that the operation looked at, in the model's order.
+        error: largest relative error of the model's outputs, where they were compared.
+
+    Example:
+        >>> folded = Change("bn1", "folded", "into conv1", error=2e-7)
+        >>> kept = Change("bn2", "left alone", "its input has other users")
+        >>> print(Record("fold", (folded, kept)))
+        fold: 1 done, 1 left alone, largest relative error 2e-07
+        module  what        error  detail
+        bn1     folded      2e-07  into conv1
+        bn2     left alone         its input has other users
+    """
+
+    operation: str
+    changes: tuple[Change, ...]
+    error: float | None = None
+
+    @property
+    def done(self) -> tuple[Change, ...]:
+        """The modules that were changed."""
+        return tuple(change for change in self.changes if change.what != LEFT_ALONE)
+
+    @property
+    def left(self) -> tuple[Change, ...]:
+        """The modules that were left alone; `detail` says why."""
+        return tuple(change for change in self.changes if change.what == LEFT_ALONE)
+
+    @property
+    def largest_error(self) -> float | None:
+        """The largest relative error that was measured, or `None` where none was."""
+        errors = (self.error, *(change.error for change in self.changes))
+        return max((error for error in errors if error is not None), default=None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the record as JSON can hold it.
+
+        Example:
+            >>> Record("fold", (Change("bn1", "folded", "into conv1"),)).as_dict()["changes"]
+            [{'module': 'bn1', 'what': 'folded', 'detail': 'into conv1', 'error': None}]
+        """
+        return {**asdict(self), "changes": [asdict(change) for change in self.changes]}
+
+    def __str__(self) -> str:
+        rows = [_HEADER, *map(_row, self.changes)]
+        if not self.changes:
+            return self._summary()
+        filled = [column for column in range(len(_HEADER)) if any(row[column] for row in rows[1:])]
+        widths = [max(len(row[column]) for row in rows) for column in filled]
+        lines = (
+            "  ".join(
+                row[column].ljust(width) for column, width in zip(filled, widths, strict=True)
+            )
+            for row in rows
+        )
+        return "\n".join([self._summary(), *(line.rstrip() for line in lines)])
+
+    def _summary(self) -> str:
+        words = [f"{len(self.done)} done", f"{len(self.left)} left alone"]
+        if (error := self.largest_error) is not None:
+            words.append(f"largest relative error {error:.1g}")
+        return f"{self.operation}: {', '.join(words)}"
+
+
+def _row(change: Change) -> tuple[str, ...]:
+    error = "" if change.error is None else f"{change.error:.1g}"
+    return (change.module or "(the model)", change.what, error, change.detail)

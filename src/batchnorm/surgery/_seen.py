@@ -1,0 +1,89 @@
+"""What has been seen of a layer's input, and the population statistics that follow from it."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from batchnorm._moments import Moments
+
+
+class Seen(NamedTuple):
+    """What has been seen of one layer's input; empty before the first batch.
+
+    Attributes:
+        batches: number of batches that reached the layer.
+        rows: number of examples, the first dimension of its inputs.
+        parts: what the method keeps.
+    """
+
+    batches: int = 0
+    rows: int = 0
+    parts: tuple[Moments, ...] = ()
+
+    def merge(self, *others: "Seen") -> "Seen":
+        """Return what all have seen together."""
+        everything = [seen for seen in (self, *others) if seen.batches]
+        if not everything:
+            return self
+        parts = zip(*(seen.parts for seen in everything), strict=True)
+        return Seen(
+            sum(seen.batches for seen in everything),
+            sum(seen.rows for seen in everything),
+            tuple(first.merge(*rest) for first, *rest in parts),
+        )
+
+    def words(self) -> str:
+        """Say how much it is.
+
+        Example:
+            >>> Seen(batches=1, rows=32).words()
+            '32 rows, 1 batch'
+        """
+        return f"{self.rows} rows, {self.batches} batch{'es' * (self.batches != 1)}"
+
+    def to(self, device: torch.device | str) -> "Seen":
+        """Return the same on another device."""
+        moved = (Moments(*(tensor.to(device) for tensor in part)) for part in self.parts)
+        return self._replace(parts=tuple(moved))
+
+
+class Method(NamedTuple):
+    """A way to estimate population statistics. Both keep moments, which merge over anything.
+
+    Attributes:
+        keep: what is kept of the moments of a batch.
+        estimate: mean and variance, from what was kept of all batches.
+
+    Both take the correction of the variance last: 1 for the unbiased one.
+    """
+
+    keep: Callable[[Moments, int], tuple[Moments, ...]]
+    estimate: Callable[[tuple[Moments, ...], int], tuple[Tensor, Tensor]]
+
+
+def _whole(moments: Moments, _: int) -> tuple[Moments, ...]:
+    return (moments,)
+
+
+def _of_the_whole(parts: tuple[Moments, ...], correction: int) -> tuple[Tensor, Tensor]:
+    (moments,) = parts
+    return moments.mean, moments.variance(correction)
+
+
+def _as_single_values(moments: Moments, correction: int) -> tuple[Moments, ...]:
+    """Take the mean and the variance of a batch as one value each."""
+    one, zero = torch.ones_like(moments.count), torch.zeros_like(moments.mean)
+    return Moments(one, moments.mean, zero), Moments(one, moments.variance(correction), zero)
+
+
+def _averages(parts: tuple[Moments, ...], _: int) -> tuple[Tensor, Tensor]:
+    means, variances = parts
+    return means.mean, variances.mean
+
+
+METHODS = {
+    "exact": Method(_whole, _of_the_whole),
+    "algorithm-2": Method(_as_single_values, _averages),
+}

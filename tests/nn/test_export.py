@@ -1,0 +1,329 @@
+"""torch.export, ONNX, torch.jit.trace and torch.fx: programs that run without this package."""
+
+import copy
+import io
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from batchnorm import nn, reference
+from batchnorm.nn import BatchNorm1d, BatchNorm2d
+from laws import array
+from networks import Block, images, layers, resnet
+
+# Of PyTorch's own, whenever it copies the description of a program.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.isinstance.treespec, LeafSpec.. is deprecated:FutureWarning"
+)
+WAYS = [
+    (True, {"debias": True, "activation": "silu"}),
+    (False, {"momentum": None}),
+    *(
+        pytest.param(strict, options, marks=pytest.mark.slow)
+        for strict in (True, False)
+        for options in ({}, {"activation": "leaky_relu"}, {"affine": False}, {"momentum": 1.0})
+    ),
+]
+BATCH = ({0: torch.export.Dim("batch", min=2)},)
+
+
+def trained(options=None, *, frozen=False, training=False):
+    """Return a network after a few batches."""
+    model = resnet(**(options or {}))
+    for seed in range(3):
+        model(images(8, seed=seed) + 0.5)
+    for layer in layers(model):
+        if frozen:
+            layer.freeze()
+    return model.train(training)
+
+
+def targets(program):
+    return {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+
+
+def round_trip(program):
+    file = io.BytesIO()
+    torch.export.save(program, file)
+    file.seek(0)
+    return torch.export.load(file)
+
+
+# ---------------------------------------------------------------------------- torch.export
+
+
+@pytest.mark.parametrize(("strict", "options"), WAYS, ids=str)
+def test_an_evaluated_network(strict, options):
+    """One program for every batch size, made of PyTorch's own operators, saved and loaded."""
+    model = trained(options)
+    program = torch.export.export(model, (images(4),), strict=strict, dynamic_shapes=BATCH)
+    assert not any(target.startswith("batchnorm") for target in targets(program))
+    assert program.graph_signature.buffers_to_mutate == {}
+    loaded = round_trip(program).module()
+    for size in (2, 7):
+        x = images(size, seed=size)
+        torch.testing.assert_close(loaded(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_an_evaluated_layer_is_one_operator():
+    """What exporters fold into the convolution before it, and nothing beside it."""
+    model = BatchNorm2d(3).eval()
+    program = torch.export.export(model, (images(4),))
+    assert targets(program) == {"aten.batch_norm.default"}
+
+
+@pytest.mark.parametrize(("strict", "options"), WAYS, ids=str)
+def test_a_network_in_training(strict, options):
+    """The program moves the statistics, and its signature says so."""
+    model = trained(options, training=True)
+    program = torch.export.export(model, (images(4),), strict=strict, dynamic_shapes=BATCH)
+    moved = set(program.run_decompositions().graph_signature.buffers_to_mutate.values())
+    assert moved == set(dict(model.named_buffers()))
+    assert not any(target.startswith("batchnorm") for target in targets(program))
+    loaded = round_trip(program).module()
+    for size in (2, 7):
+        x = images(size, seed=size)
+        torch.testing.assert_close(loaded(x), model(x), rtol=1e-5, atol=1e-5)
+    theirs, ours = dict(loaded.named_buffers()), dict(model.named_buffers())
+    torch.testing.assert_close(theirs, ours, rtol=1e-5, atol=1e-5)
+
+
+def test_an_exported_program_trains_on():
+    """Gradients pass through the program, with respect to its own parameters."""
+    model = trained(training=True)
+    program = torch.export.export(model, (images(6),)).module()
+    found = []
+    for call in (program, model):
+        x = images(6).requires_grad_()
+        call(x).square().mean().backward()
+        found.append([x.grad, *(p.grad for p in call.parameters())])
+    torch.testing.assert_close(*found, rtol=1e-4, atol=1e-6)
+
+
+def test_an_infinite_batch_is_skipped_in_the_program_too():
+    model = BatchNorm2d(3)
+    program = torch.export.export(model, (images(4),)).module()
+    bad = images(4)
+    bad[0, 0, 0, 0] = torch.inf
+    program(bad)
+    program(images(4))
+    buffers = dict(program.named_buffers())
+    assert (buffers["num_batches_tracked"], buffers["batches_skipped"]) == (1, 1)
+    assert all(buffer.isfinite().all() for buffer in buffers.values())
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+def test_a_program_in_training_is_as_exact_as_float32_allows(offset):
+    """Two passes and a correction: within 2e-6 even where torch's program is 1e-3 off."""
+    x = (torch.randn(64, 4, 12, dtype=torch.float64) + offset).float()
+    wanted = reference.forward(array(x)).y
+    errors = []
+    for layer in (BatchNorm1d(4), torch.nn.BatchNorm1d(4)):
+        program = torch.export.export(layer, (x,)).module()
+        errors.append(abs(array(program(x)) - wanted).max())
+    assert errors[0] <= 2e-6
+    assert offset == 0.0 or errors[1] > 1e-4
+
+
+def test_16_bits():
+    model = trained().bfloat16()
+    x = images(4, dtype=torch.bfloat16)
+    program = torch.export.export(model, (x,))
+    torch.testing.assert_close(program.module()(x), model(x), rtol=0.05, atol=0.05)
+
+
+# ------------------------------------------------------------------------------------ ONNX
+
+# Of the exporters themselves, under every model.
+quiet = [
+    pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Exporting a model while it is in training:UserWarning"),
+    pytest.mark.filterwarnings("ignore:It is recommended that constant folding:UserWarning"),
+    pytest.mark.filterwarnings("ignore:ONNX Preprocess - Removing mutation:UserWarning"),
+    # In training, torch's layer too looks at its input's size.
+    pytest.mark.filterwarnings("ignore:Converting a tensor to a Python:torch.jit.TracerWarning"),
+]
+
+
+class Exported:
+    """A model as ONNX Runtime runs it."""
+
+    def __init__(self, model, x, *, dynamo):
+        file = io.BytesIO()
+        if dynamo:
+            program = torch.onnx.export(
+                model, (x,), dynamo=True, dynamic_shapes=BATCH, verbose=False
+            )
+            program.save(file)
+        else:
+            modes = torch.onnx.TrainingMode
+            torch.onnx.export(
+                model, (x,), file, dynamo=False,
+                training=modes.PRESERVE if model.training else modes.EVAL,
+                input_names=["x"], dynamic_axes={"x": {0: "batch"}},
+            )  # fmt: skip
+        self.graph = onnx.load_from_string(file.getvalue()).graph
+        self.session = onnxruntime.InferenceSession(file.getvalue())
+
+    def __call__(self, x):
+        (name,) = (given.name for given in self.session.get_inputs())
+        return torch.from_numpy(self.session.run(None, {name: x.numpy()})[0])
+
+    @property
+    def operators(self):
+        return {node.op_type for node in self.graph.node}
+
+
+def through(marks):
+    def decorate(test):
+        for mark in marks:
+            test = mark(test)
+        return test
+
+    return decorate
+
+
+dynamo_or_torchscript = pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "script"])
+
+
+@through(quiet)
+@dynamo_or_torchscript
+@pytest.mark.parametrize(
+    ("options", "frozen"),
+    [
+        ({"activation": "leaky_relu"}, False),
+        ({"debias": True, "activation": "silu"}, False),
+        pytest.param({}, True, marks=pytest.mark.slow),
+        pytest.param({"momentum": None, "activation": "silu"}, True, marks=pytest.mark.slow),
+        pytest.param({"affine": False}, False, marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_onnx(options, frozen, dynamo):
+    """Trained, activated, with a residual, frozen in training: the same outputs, any batch size."""
+    model = trained(options, frozen=frozen, training=frozen)
+    exported = Exported(model, images(4), dynamo=dynamo)
+    for size in (2, 7):
+        x = images(size, seed=size)
+        torch.testing.assert_close(exported(x), model(x).detach(), rtol=1e-5, atol=1e-5)
+
+
+@through(quiet)
+@dynamo_or_torchscript
+def test_onnx_folds_the_layer_into_the_convolution(dynamo):
+    """As it does torch's own, so the graph has to have nothing between the two."""
+    model = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), BatchNorm2d(4, activation="relu"))
+    x = images(4)
+    model(x)
+    exported = Exported(model.eval(), x, dynamo=dynamo)
+    assert exported.operators == {"Conv", "Relu"}
+
+
+@through(quiet)
+@dynamo_or_torchscript
+@pytest.mark.parametrize("way", ["training", "untracked", "adapting"])
+def test_onnx_of_the_batch_s_statistics(way, dynamo):
+    """Plain float32 operations, which every runtime has, with the right result.
+
+    Exporters write torch's layer as a BatchNormalization in training mode, which runtimes refuse
+    (pytorch#75252), or as one that takes the running statistics, which is another function.
+    """
+    options = {"track_running_stats": False} if way == "untracked" else {}
+    layer = BatchNorm2d(3, activation="leaky_relu", **options).train(way == "training")
+    if way == "adapting":
+        layer.adapt()
+    x = images(4) + 5
+    wanted = copy.deepcopy(layer)(x).detach()
+    exported = Exported(torch.nn.Sequential(layer), x, dynamo=dynamo)
+    assert "BatchNormalization" not in exported.operators
+    assert onnx.TensorProto.DOUBLE not in {i.data_type for i in exported.graph.initializer}
+    torch.testing.assert_close(exported(x), wanted, rtol=1e-5, atol=1e-5)
+    if way == "training":
+        assert len(exported.graph.output) == 1, "a graph keeps no statistics"
+
+
+@through(quiet)
+def test_onnx_of_torch_s_layer_in_training_is_another_function():
+    """Silently: normalized with the running statistics, so by 5 off on inputs around 5."""
+    layer, x = torch.nn.BatchNorm2d(3), images(4) + 5
+    wanted = copy.deepcopy(layer)(x).detach()
+    error = (Exported(layer, x, dynamo=True)(x) - wanted).abs().max()
+    assert error > 4
+
+
+# --------------------------------------------------------------------- torch.jit, torch.fx
+
+
+@pytest.mark.parametrize("tracing_mode", ["real", "fake", "symbolic"])
+def test_make_fx_records_what_moves_the_statistics(tracing_mode):
+    layer, x = BatchNorm2d(3), images(4)
+
+    def state():
+        held = [*layer.named_parameters(), *layer.named_buffers()]
+        return {name: tensor.detach().clone() for name, tensor in held}
+
+    traced = make_fx(
+        lambda state, x: torch.func.functional_call(layer, state, (x,)), tracing_mode=tracing_mode
+    )(state(), x)
+    moved = state()
+    torch.testing.assert_close(traced(moved, x), layer(x))
+    torch.testing.assert_close(moved, state())
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace:DeprecationWarning")
+def test_a_traced_evaluation_takes_any_batch_and_warns_of_nothing():
+    model = trained({"activation": "silu"})
+    traced = torch.jit.trace(model, images(4))
+    for size in (2, 7):
+        x = images(size, seed=size)
+        torch.testing.assert_close(traced(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_torch_fx_takes_a_layer_as_one_node():
+    """As it does torch's own, so that tools made on it find the layers where they are."""
+    model = Block(3, 4)
+    traced = torch.fx.symbolic_trace(model)
+    called = [n for n in traced.graph.nodes if n.op == "call_module" and "bn" in n.target]
+    assert [n.target for n in called] == ["bn3", "bn1", "bn2"]
+    assert [set(n.kwargs) for n in called] == [set(), set(), {"residual"}]
+    twin, x = copy.deepcopy(traced), images(4)
+    for training in (True, False):
+        torch.testing.assert_close(twin.train(training)(x), model.train(training)(x))
+
+
+class Relatives(torch.nn.Module):
+    """One of each module that is called with more than an input, or is no layer of torch's."""
+
+    def __init__(self):
+        super().__init__()
+        self.ghost = nn.GhostBatchNorm2d(3, 2)
+        self.renorm = nn.BatchRenorm2d(3)
+        self.conditional = nn.ConditionalBatchNorm2d(3)
+        self.classes = nn.ClassConditionalBatchNorm2d(3, 5)
+        self.domains = nn.DomainBatchNorm2d(3, 2)
+        self.decorrelated = nn.DecorrelatedBatchNorm2d(3)
+
+    def forward(self, x, weight, labels):
+        x = self.conditional(self.renorm(self.ghost(x)), weight, None)
+        x = self.domains(self.classes(x, labels), 1, residual=x)
+        return self.decorrelated(x)
+
+
+def test_torch_fx_takes_a_relative_as_one_node():
+    model = Relatives()
+    traced = torch.fx.symbolic_trace(model)
+    called = [n.target for n in traced.graph.nodes if n.op == "call_module"]
+    assert called == ["ghost", "renorm", "conditional", "classes", "domains", "decorrelated"]
+    twin, given = copy.deepcopy(traced), (images(4), torch.rand(4, 3), torch.tensor([0, 1, 4, 1]))
+    for training in (True, False):
+        torch.testing.assert_close(twin.train(training)(*given), model.train(training)(*given))
+
+
+def test_torch_fx_refuses_the_layer_itself_as_torch_s():
+    for layer in (BatchNorm2d(3), torch.nn.BatchNorm2d(3)):
+        with pytest.raises(torch.fx.proxy.TraceError, match="control flow"):
+            torch.fx.symbolic_trace(layer)

@@ -1,0 +1,259 @@
+"""Converted and reverted, a model is bit for bit what it was."""
+
+import copy
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import batchnorm.nn as ours
+from batchnorm.errors import SurgeryError
+from batchnorm.surgery import _revert, convert, freeze, revert
+from surgery_models import Residual, UNet, settle, snapshot
+
+EXTENDED = [ours.BatchNorm1d, ours.BatchNorm2d, ours.BatchNorm3d]
+
+
+def image(channels=3, side=32):
+    g = torch.Generator().manual_seed(0)
+    return torch.randn(2, channels, side, side, generator=g)
+
+
+def transformers_model(name):
+    transformers = pytest.importorskip("transformers")
+    configurations = {
+        "ResNet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 2]},
+        "RegNet": {
+            "embedding_size": 8,
+            "hidden_sizes": [8, 16, 16, 16],
+            "depths": [1] * 4,
+            "groups_width": 4,
+        },
+        "MobileNetV2": {"depth_multiplier": 0.35, "image_size": 32},
+        "EfficientNet": {"width_coefficient": 0.2, "depth_coefficient": 0.2, "hidden_dim": 256},
+    }
+    config = getattr(transformers, f"{name}Config")(num_labels=3, **configurations[name])
+    return getattr(transformers, f"{name}ForImageClassification")(config)
+
+
+MODELS = {
+    "ResNet": lambda: transformers_model("ResNet"),
+    "RegNet": lambda: transformers_model("RegNet"),
+    "MobileNetV2": lambda: transformers_model("MobileNetV2"),
+    "EfficientNet": lambda: transformers_model("EfficientNet"),
+    "U-Net": UNet,
+}
+
+
+def answer(model):
+    """Return what the model gives in evaluation, in training, and its buffers afterwards."""
+    twin, x = copy.deepcopy(model), image()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        found = [twin.eval()(x), twin.train()(x)]
+    tensors = [getattr(y, "logits", y) for y in found]
+    return [*tensors, *twin.state_dict().values()]
+
+
+SLOW = pytest.mark.slow
+ROUNDS = [(name, False) for name in MODELS] + [
+    ("ResNet", True),
+    ("U-Net", True),
+    *(pytest.param(name, True, marks=SLOW) for name in ("RegNet", "MobileNetV2", "EfficientNet")),
+]
+UNFUSED = {"MobileNetV2"}  # its activation is ReLU6
+
+
+@pytest.mark.parametrize(("name", "fuse"), ROUNDS)
+def test_there_and_back_is_bit_for_bit_the_same(name, fuse):
+    model = settle(MODELS[name]())
+    before, answers = snapshot(model), answer(model)
+    there = convert(model, fuse=fuse, example_inputs=image() if fuse else None)
+    assert not [m for m in model.modules() if type(m) in (nn.BatchNorm1d, nn.BatchNorm2d)]
+    if fuse:
+        assert any(", with " in row.detail for row in there.done) is (name not in UNFUSED)
+    for found, expected in zip(answer(model), answers, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3)
+    back = revert(model)
+    assert [row.module for row in back.done] == [row.module for row in there.done]
+    assert snapshot(model) == before
+    for found, expected in zip(answer(model), answers, strict=True):
+        assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("kind", EXTENDED)
+def test_a_layer_reverts_to_exactly_torchs(kind):
+    layer = kind(3, momentum=None, eps=1e-3)
+    plain = getattr(nn, kind.__name__)(3, momentum=None, eps=1e-3)
+    layer.freeze(affine=True).unfreeze()  # leaves attributes on the layer
+    revert(layer)
+    assert type(layer) is type(plain)
+    assert vars(layer).keys() == vars(plain).keys()
+    assert list(layer._buffers) == list(plain._buffers)
+    assert repr(layer) == repr(plain)
+
+
+def test_lazy_layers_revert_too():
+    layer = ours.LazyBatchNorm2d()
+    revert(layer)
+    assert type(layer) is nn.LazyBatchNorm2d
+    layer(torch.randn(2, 3, 4, 4))
+    assert type(layer) is nn.BatchNorm2d
+    assert layer.num_features == 3
+
+
+def test_the_reverted_model_is_torchs_alone():
+    model = UNet()
+    convert(model, fuse=True, example_inputs=image())
+    revert(model)
+    homes = {type(module).__module__.partition(".")[0] for module in model.modules()}
+    assert homes == {"torch", "surgery_models"}
+
+
+def test_sixteen_bits_get_statistics_of_sixteen_bits_back():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).bfloat16()
+    convert(model)
+    x = torch.randn(2, 3, 5, 5, dtype=torch.bfloat16)
+    model(x)
+    assert model[1].running_mean.dtype == torch.float32
+    revert(model)
+    assert model[1].running_mean.dtype == torch.bfloat16
+    assert model(x).dtype == torch.bfloat16
+
+
+class Own(ours.BatchNorm2d):
+    pass
+
+
+def hooked():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU())
+    convert(model, fuse=True, example_inputs=image())
+    model[1].register_forward_hook(lambda *_: None)
+    return model
+
+
+REFUSED = [
+    (lambda: nn.Sequential(ours.BatchNorm2d(3, activation="relu")), "0: its relu has no module of"),
+    (lambda: nn.Sequential(ours.BatchNorm2d(3, debias=True)), "0: torch has no debias=True"),
+    (lambda: nn.Sequential(ours.BatchNorm2d(3).freeze()), "0: torch has no frozen=True"),
+    (lambda: ours.BatchNorm2d(3).adapt(), "the model: torch has no adapting=True"),
+    (lambda: nn.Sequential(ours.BatchNorm2d(3, nonfinite="raise")), "torch has no nonfinite='rai"),
+    (lambda: nn.Sequential(ours.BatchNorm2d(3, correction=0)), "torch has no correction=0"),
+    (lambda: nn.Sequential(Own(3)), "0: Own is a class of its own"),
+    (hooked, "0: there are hooks where its activation was"),
+]
+
+
+@pytest.mark.parametrize(("build", "words"), REFUSED)
+def test_what_torch_has_not_is_refused_by_name(build, words):
+    model = nn.ModuleDict({"usual": ours.BatchNorm1d(3), "strange": build()})
+    before = snapshot(model)
+    words = words.replace("0:", "strange.0:").replace("the model", "strange")
+    with pytest.raises(SurgeryError, match=words):
+        revert(model)
+    assert snapshot(model) == before
+
+
+def test_a_layer_that_does_not_skip_is_torchs():
+    layer = ours.BatchNorm1d(3, nonfinite="propagate")
+    revert(layer)
+    assert type(layer) is nn.BatchNorm1d
+
+
+def test_an_activation_changed_since_goes_back_as_it_is_now():
+    model = nn.Sequential(nn.BatchNorm2d(3), nn.ReLU())
+    convert(model, fuse=True, example_inputs=image())
+    model[0].activation = "silu"
+    expected = model(image())
+    revert(model)
+    assert isinstance(model[1], nn.SiLU)
+    torch.testing.assert_close(model(image()), expected)
+
+
+def test_a_graph_gets_its_calls_back():
+    graph = torch.fx.symbolic_trace(settle(Residual(3).double()).eval())
+    x = image().double()
+    expected = graph(x)
+    convert(graph, fuse=True, example_inputs=x)
+    assert graph.bn2.activation == "relu"
+    revert(graph)
+    assert type(graph.bn2) is nn.BatchNorm2d
+    assert torch.equal(graph(x), expected)
+
+
+def test_a_graph_with_a_mask_is_refused():
+    graph = torch.fx.symbolic_trace(nn.Sequential(nn.BatchNorm1d(3)))
+    convert(graph)
+    [node] = graph.graph.find_nodes(op="call_module")
+    node.kwargs = {"mask": node.args[0]}
+    graph.recompile()
+    before = snapshot(graph)
+    with pytest.raises(
+        SurgeryError, match=r"an input and a residual are needed, got also mask of 0"
+    ):
+        revert(graph)
+    assert snapshot(graph) == before
+
+
+def test_a_graph_of_a_fused_model_gets_its_activation_back_once():
+    model = settle(nn.Sequential(nn.BatchNorm2d(3), nn.SiLU()).double()).eval()
+    x = image().double()
+    expected = model(x)
+    convert(model, fuse=True, example_inputs=x)
+    graph = torch.fx.Graph()
+    y = graph.call_module("0", (graph.placeholder("x"),))
+    graph.output(graph.call_module("1", (y,)))
+    traced = torch.fx.GraphModule(model, graph)
+    torch.testing.assert_close(traced(x), expected)
+    revert(traced)
+    assert torch.equal(traced(x), expected)
+
+
+def test_a_graph_with_a_residual_by_keyword_is_reverted():
+    graph = torch.fx.symbolic_trace(settle(nn.Sequential(nn.BatchNorm2d(3)).double()).eval())
+    x = image().double()
+    expected = graph(x) + x
+    convert(graph)
+    [node] = graph.graph.find_nodes(op="call_module")
+    node.args, node.kwargs = (), {"residual": node.args[0], "input": node.args[0]}
+    graph.recompile()
+    torch.testing.assert_close(graph(x), expected)
+    revert(graph)
+    assert torch.equal(graph(x), expected)
+
+
+def test_a_layer_in_the_middle_of_a_batch_is_refused():
+    model = nn.Sequential(ours.BatchNorm1d(3))
+    with (
+        ours.accumulate_statistics(model),
+        pytest.raises(SurgeryError, match="0: it is accumulating statistics"),
+    ):
+        revert(model)
+
+
+def test_a_frozen_model_says_what_to_do():
+    model = nn.Sequential(ours.BatchNorm1d(3))
+    freeze(model)
+    with pytest.raises(SurgeryError, match=r"set the option back or unfreeze the layer"):
+        revert(model)
+
+
+def test_a_failure_in_the_middle_restores_the_model(monkeypatch):
+    model = settle(UNet())
+    convert(model, fuse=True, example_inputs=image())
+    before, real, calls = snapshot(model), _revert.become, []
+
+    def failing(layer, kind, changes):
+        real(layer, kind, changes)
+        calls.append(layer)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(_revert, "become", failing)
+    with pytest.raises(KeyboardInterrupt):
+        revert(model)
+    assert len(calls) == 3
+    assert snapshot(model) == before
+    with warnings.catch_warnings():
+        model(image())
