@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import pytest
 
+import lab_studies
 from batchnorm import lab
 from batchnorm.errors import OptionError, RunError
 from lab_runs import STEPS, TRIALS
@@ -90,3 +91,25 @@ def test_the_records_hold_no_clock(small_run):
     assert "jobs" not in config
     timings = (small_run / "timings.jsonl").read_text().splitlines()
     assert len(timings) == TRIALS
+
+
+def test_an_old_folder_is_refused_with_what_to_do(tmp_path, small_options):
+    (tmp_path / "config.json").write_text('{"study": "convergence", "quick": true}')
+    for use in (lambda: lab.run(STUDY, small_options(tmp_path), silent), lambda: lab.load(tmp_path)):
+        with pytest.raises(RunError, match=r"in format 1, this version of batchnorm reads format 2"):
+            use()
+
+
+def test_noise_is_the_same_for_two_workers_and_one(tmp_path, records):
+    for jobs in (1, 2):
+        options = lab.Options(tmp_path / f"{jobs}", scale="quick", jobs=jobs)
+        lab.run(lab_studies.NOISY, options, silent)
+    assert records(tmp_path / "1") == records(tmp_path / "2")
+
+
+def test_everything_that_decides_the_records_is_in_the_configuration(small_run):
+    config = json.loads((small_run / "config.json").read_text())
+    assert config["format"] == 2
+    assert config["scale"] == "quick"
+    assert config["grid"] == {"scale": [0.1, 0.3, 1.0], "rate": [0.1, 0.3, 1.0, 3.0, 10.0]}
+    assert config["fixed"] == {"batch": 60}

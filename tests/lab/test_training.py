@@ -1,14 +1,18 @@
 import math
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
+import lab_studies
 from batchnorm import lab
+from batchnorm.errors import RunError
 from batchnorm.lab import schedule, tasks
-from batchnorm.lab.networks import mlp
-from batchnorm.lab.probes import Moment, UnitInput
+from batchnorm.lab.networks import deep_linear, mlp
+from batchnorm.lab.probes import Moment, Nothing, UnitInput
 from batchnorm.lab.records import read
 from batchnorm.lab.store import TrialFiles
 from batchnorm.lab.study import Job
@@ -35,8 +39,8 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def train(folder, trial=TRIAL, tell=lambda _: None, every=0.0, study=STUDY):
-    job = Job(study, TASK, PLAN, trial, TrialFiles(folder, trial.id), checkpoint_seconds=every)
+def train(folder, trial=TRIAL, tell=lambda _: None, every=0.0, study=STUDY, task=TASK):
+    job = Job(study, task, PLAN, trial, TrialFiles(folder, trial.id), checkpoint_seconds=every)
     return study.work.run(job, tell)
 
 
@@ -195,3 +199,94 @@ def test_an_exploding_network_is_measured_without_a_warning():
             model(torch.tensor([[-1.0], [2.0], [3.0]]) * factor)
         measured = probe.measure(MOMENT)
     assert measured["p85"] is None
+
+
+NOISE = lab_studies.NOISY.trials(lab_studies.NOISY.plan("digits", "quick"))[0]
+
+
+def test_noise_and_momentum_go_on_from_a_checkpoint(tmp_path):
+    """Dropout, noise, velocities and running statistics: nothing of them may be lost."""
+
+    def interrupt(step):
+        if step == 30:
+            raise KeyboardInterrupt
+
+    for name in ("part", "whole"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "part", NOISE, interrupt, study=lab_studies.NOISY)
+    seen = []
+    train(tmp_path / "part", NOISE, seen.append, study=lab_studies.NOISY)
+    train(tmp_path / "whole", NOISE, study=lab_studies.NOISY)
+    assert seen[0] == 30
+    assert files(tmp_path / "part") == files(tmp_path / "whole")
+
+
+def test_the_callers_random_numbers_stay_as_they_were(tmp_path):
+    before = torch.get_rng_state()
+    train(tmp_path, NOISE, study=lab_studies.NOISY)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_setting_keeps_training_to_the_first_examples(tmp_path):
+    few = replace(TASK, train_x=TASK.train_x[:200], train_y=TASK.train_y[:200])
+    for name, task in (("all", TASK), ("few", few)):
+        (tmp_path / name).mkdir()
+        train(tmp_path / name, NOISE, study=lab_studies.NOISY, task=task)
+    assert files(tmp_path / "all") == files(tmp_path / "few")
+
+
+def test_values_are_predicted_and_have_no_accuracy(tmp_path):
+    study = replace(
+        lab_studies.NOISY, arms=(lab.Arm("chain", "chain", partial(deep_linear, norm="batch")),)
+    )
+    trial = lab.Trial("chain", {"rate": 0.01}, 0, {"batch": 50, "depth": 3})
+    train(tmp_path, trial, study=study, task=tasks.load("linear-regression"))
+    found = read(tmp_path / f"{trial.id}.jsonl", "t", schedule.evaluation_steps(60), FIELDS)
+    losses = [record["test_loss"] for record in found.evaluations]
+    assert losses[-1] < 0.7 * losses[0]
+    assert {record["test_accuracy"] for record in found.evaluations} == {None}
+
+
+def test_a_test_set_is_evaluated_in_parts_to_the_same_result(tmp_path, monkeypatch):
+    for name, size in (("parts", 100), ("whole", 1_000)):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr("batchnorm.lab.training._EVALUATED_AT_ONCE", size)
+        train(tmp_path / name)
+    records = [
+        read(
+            tmp_path / name / f"{TRIAL.id}.jsonl", "t", schedule.evaluation_steps(60), ALL
+        ).evaluations[-1]
+        for name in ("parts", "whole")
+    ]
+    assert records[0] == pytest.approx(records[1], rel=1e-5)
+
+
+def test_a_probe_sees_the_mini_batch_that_comes_next(tmp_path):
+    seen = []
+
+    class Spy(Nothing):
+        def measure(self, moment):
+            seen.append((moment.step, moment.inputs, moment.settings["rate"], moment.model.training))
+            return {}
+
+    study = replace(STUDY, work=lab.Training(Spy))
+    train(tmp_path, study=study)
+    chosen = schedule.order(0, 0, len(TASK.train_x))[60 * 10 : 60 * 11]
+    step, inputs, rate, training = seen[2]
+    assert (step, rate, training) == (10, 1.0, False)
+    assert torch.equal(inputs, TASK.train_x[chosen])
+
+
+def test_an_arm_without_a_network_is_refused(tmp_path):
+    study = replace(STUDY, arms=(lab.Arm("sigmoid-bn", "none"),))
+    with pytest.raises(RunError, match="the arm sigmoid-bn of the study convergence has no net"):
+        train(tmp_path, study=study)
+
+
+def test_the_percentiles_of_a_convolution_are_over_all_its_positions():
+    probe, model = UnitInput(), torch.nn.Sequential(torch.nn.Identity(), torch.nn.ReLU())
+    image = torch.arange(101.0).repeat(2, 1).reshape(1, 2, 101, 1)
+    with probe.watching(model):
+        model(image)
+    assert probe.measure(MOMENT)["p85"] == 85.0

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -21,8 +22,9 @@ from .findings import (
     Points,
     Table,
 )
+from .plan import Settings
 from .results import Results
-from .statistics import Median
+from .estimates import Median
 
 
 def steps_text(value: float, limit: float) -> str:
@@ -30,15 +32,18 @@ def steps_text(value: float, limit: float) -> str:
     return f"> {limit:,.0f}" if math.isinf(value) else f"{value:,.0f}"
 
 
-def accuracy_curves(results: Results, rank: Rank, best_for: str) -> Curves:
+def accuracy_curves(
+    results: Results, rank: Rank, best_for: str, where: Settings | None = None
+) -> Curves:
     """Return the test accuracy by step of each arm at its best setting.
 
     Args:
         results: The run.
         rank: Says which setting is best.
         best_for: What for, in words.
+        where: Values that some of the settings must have.
     """
-    chosen = [comparison.best(results, arm.name, rank) for arm in results.study.arms]
+    chosen = [comparison.best(results, arm.name, rank, where) for arm in results.study.arms]
     chance = results.trials[0].chance
     words = "; ".join(f"{_label(results, s)}: {s.words()}" for s in chosen)
     return Curves(
@@ -56,48 +61,76 @@ def series(results: Results, setting: Setting, field: str, after: float = math.n
     """Return the median of a field by step, with a band from the smallest to the largest."""
     steps = results.study.work.schedule(results.plan, setting.trials[0].trial)
     rows = np.array([t.series(field, len(steps), after) for t in setting.trials])
-    middle, low, high = (tuple(f(rows, axis=0).tolist()) for f in (np.median, np.min, np.max))
-    return Curve(setting.arm, _label(results, setting), steps, middle, low, high)
+    middle, low, high = (f(rows, axis=0).tolist() for f in (np.median, np.min, np.max))
+    return curve(results, setting.arm, steps, middle, low, high)
+
+
+def curve(
+    results: Results,
+    arm: str,
+    x: Sequence[float],
+    middle: Sequence[float],
+    low: Sequence[float],
+    high: Sequence[float],
+) -> Curve:
+    """Return the curve of an arm, under its label and in its dash."""
+    found = results.study.arm(arm)
+    return Curve(arm, found.label, tuple(x), tuple(middle), tuple(low), tuple(high), found.dashed)
+
+
+def listed(
+    results: Results, setting: Setting, key: str, x: Sequence[float], label: str = ""
+) -> Curve:
+    """Return the median of a list that was measured, with a band from smallest to largest.
+
+    Args:
+        results: The run.
+        setting: Whose trials.
+        key: The field that holds the list.
+        x: Where its values stand.
+        label: What to call it, in place of the arm's label.
+    """
+    rows = np.array([trial.listed(key) for trial in setting.trials])
+    found = curve(
+        results, setting.arm, x, *(f(rows, 0).tolist() for f in (np.median, np.min, np.max))
+    )
+    return replace(found, label=label or found.label)
 
 
 def sweep(
     results: Results,
     axis: str,
     value: Value,
-    title: str,
-    caption: str,
-    y: Axis,
     *,
     rank: Rank = comparison.most_accurate,
-    marks: tuple[float, ...] = (),
-) -> Curves:
-    """Return the median of a value of each arm by one setting of the grid, the others at best.
+    where: Settings | None = None,
+) -> tuple[Curve, ...]:
+    """Return the median of a value of each arm by one setting of the grid, with its interval.
 
     Args:
         results: The run.
         axis: The setting.
         value: What is drawn.
-        title: What a reader calls the figure.
-        caption: How to read it.
-        y: The axis of the value.
         rank: Says which of the other settings are best.
-        marks: Horizontal lines.
+        where: Values that some of the other settings must have.
     """
-    grid = results.plan.grid[axis]
     curves = []
     for arm in results.study.arms:
         found = [
-            (x, comparison.best(results, arm.name, rank, {axis: x}).median(value))
-            for x in grid
-            if any(comparison.settings(results, arm.name, {axis: x}))
+            (x, comparison.best(results, arm.name, rank, at).median(value))
+            for x in results.plan.grid[axis]
+            if any(comparison.settings(results, arm.name, at := {**(where or {}), axis: x}))
         ]
-        if not found:
-            continue
-        x, medians = zip(*found, strict=True)
-        bands = zip(*((m.value, m.low, m.high) for m in medians), strict=True)
-        curves.append(Curve(arm.name, arm.label, x, *bands))
-    x_axis = Axis(f"{results.study.axes[axis]} (logarithmic)", log=True)
-    return Curves(title, caption, x_axis, y, tuple(curves), marks)
+        if found:
+            x, medians = zip(*found, strict=True)
+            middle, low, high = zip(*((m.value, m.low, m.high) for m in medians), strict=True)
+            curves.append(curve(results, arm.name, x, middle, low, high))
+    return tuple(curves)
+
+
+def log_axis(results: Results, name: str) -> Axis:
+    """Return the logarithmic axis of a setting of the grid."""
+    return Axis(f"{results.study.axes[name]} (logarithmic)", log=True)
 
 
 def steps_to_targets(results: Results) -> Points:
@@ -137,6 +170,8 @@ def bars(
     title: str,
     caption: str,
     axis: Axis = ACCURACY,
+    *,
+    zoomed: bool = False,
 ) -> Bars:
     """Return the median of a value of each arm in groups of bars.
 
@@ -147,6 +182,7 @@ def bars(
         title: What a reader calls the figure.
         caption: How to read it.
         axis: What the values are.
+        zoomed: Whether the axis leaves out what no bar differs in.
     """
     found = []
     for (group, choose), arm in product(groups, results.study.arms):
@@ -154,11 +190,11 @@ def bars(
         if setting is not None:
             median = setting.median(value)
             found.append(_bar(setting, arm.label, group, median, axis))
-    return Bars(title, caption, axis, tuple(found))
+    return Bars(title, caption, axis, tuple(found), zoomed)
 
 
 def _bar(setting: Setting, label: str, group: str, median: Median, axis: Axis) -> Point:
-    text = f"{median.value:.0%}" if axis.percent else f"{median.value:.3g}"
+    text = f"{median.value:.1%}" if axis.percent else f"{median.value:.3g}"
     return Point(
         setting.arm, label, group, median.value, median.low, median.high, text, setting.words()
     )
@@ -168,12 +204,9 @@ def unit_bands(results: Results, setting: Setting) -> Curve:
     """Return the percentiles of the observed unit in the first trial of a setting."""
     length = len(results.schedule)
     trial = setting.trials[0]
-    return Curve(
-        setting.arm,
-        f"{_label(results, setting)} ({setting.words()})",
-        results.schedule,
-        *(tuple(trial.series(field, length).tolist()) for field in ("p50", "p15", "p85")),
-    )
+    bands = (trial.series(field, length).tolist() for field in ("p50", "p15", "p85"))
+    found = curve(results, setting.arm, results.schedule, *bands)
+    return replace(found, label=f"{found.label} ({setting.words()})")
 
 
 def grids(results: Results, target: float, rows: str, columns: str) -> Grids:

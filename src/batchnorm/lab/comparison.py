@@ -1,16 +1,16 @@
 """Arms against arms: which setting is an arm's best, and how two arms differ over the seeds."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from ..errors import RunError
 from . import statistics
+from .estimates import Difference, Extreme, Median, Ratio
 from .plan import Settings
 from .results import Results, TrialResult
-from .statistics import Difference, Median, Ratio
 
 Value = Callable[[TrialResult], float]
 Rank = Callable[["Setting"], tuple[float, ...]]
@@ -88,15 +88,25 @@ def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) 
         where: Values that some of the settings must have.
 
     Raises:
-        RunError: The arm has no whole trial.
+        RunError: The arm has no whole trial there.
     """
     candidates = list(settings(results, arm, where))
     if not candidates:
+        place = "".join(f", {name} {value:g}" for name, value in (where or {}).items())
         raise RunError(
-            f"the run has no whole trial of the arm {arm}: give the command of the run again to "
-            "go on"
+            f"the run has no whole trial of the arm {arm}{place}: give the command of the run "
+            "again to go on"
         )
     return min(candidates, key=rank)
+
+
+def only(results: Results, arm: str, where: Settings) -> Setting:
+    """Return the setting of an arm that has these values, which are all that are swept.
+
+    Raises:
+        RunError: It has no whole trial.
+    """
+    return best(results, arm, lambda _: (), where)
 
 
 def edges(results: Results, setting: Setting) -> tuple[str, ...]:
@@ -132,54 +142,26 @@ def step_ratio(results: Results, above: Setting, below: Setting, target: float) 
     return ratio(above, below, lambda trial: trial.steps_to(target), limit)
 
 
-def difference(first: Setting, second: Setting, value: Value) -> Difference | None:
-    """Return the mean of a value's difference over the seeds that both settings have.
+def accuracy_difference(first: Setting, second: Setting) -> Difference | None:
+    """Return the difference of the accuracies at the end; a diverged trial counts as chance.
 
     Returns:
         ``None`` when they share no seed.
     """
-    ours, theirs = _pairs(first, second, value)
+    ours, theirs = _pairs(first, second, lambda trial: trial.final_accuracy)
     return statistics.difference(ours, theirs) if ours else None
 
 
-def accuracy_difference(first: Setting, second: Setting) -> Difference | None:
-    """Return the difference of the accuracies at the end; a diverged trial counts as chance."""
-    return difference(first, second, lambda trial: trial.final_accuracy)
-
-
-def shares(
-    results: Results, arm: str, trains: Callable[[TrialResult], bool], where: Settings | None = None
-) -> dict[int, float]:
-    """Return by seed the share of the settings in which an arm trains, for whole seeds.
+def largest(trials: Iterable[TrialResult], value: Value) -> Extreme | None:
+    """Return the largest value over trials, where chance plays no part.
 
     Args:
-        results: The run.
-        arm: Name of the arm.
-        trains: Says whether a trial does.
-        where: Values that some of the settings must have.
+        trials: The trials.
+        value: What is measured; NaN counts as infinite.
     """
-    wanted = (where or {}).items()
-    total = sum(wanted <= point.items() for point in results.plan.points())
-    ends: dict[int, list[bool]] = {}
-    for setting in settings(results, arm, where):
-        for trial in setting.trials:
-            ends.setdefault(trial.trial.seed, []).append(trains(trial))
-    return {seed: sum(e) / total for seed, e in ends.items() if len(e) == total}
-
-
-def share_difference(
-    results: Results,
-    first: str,
-    second: str,
-    trains: Callable[[TrialResult], bool],
-    where: Settings | None = None,
-) -> Difference | None:
-    """Return by how much the share of the settings that train differs between two arms."""
-    ours, theirs = (shares(results, arm, trains, where) for arm in (first, second))
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
-        return None
-    return statistics.difference([ours[s] for s in seeds], [theirs[s] for s in seeds])
+    found = [value(trial) for trial in trials]
+    values = [math.inf if math.isnan(v) else v for v in found]
+    return Extreme(max(values), len(values)) if values else None
 
 
 def _pairs(first: Setting, second: Setting, value: Value) -> tuple[list[float], list[float]]:

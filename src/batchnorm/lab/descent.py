@@ -45,10 +45,17 @@ class Descent:
 
     @classmethod
     def of(cls, settings: Settings, parameters: Sequence[nn.Parameter]) -> "Descent":
-        """Return the descent that the settings ask for."""
+        """Return the descent that the settings ask for.
+
+        Settings: ``rate``; ``rate_batch``, the mini-batch that this rate is for, where it grows in
+        proportion to the mini-batch; ``momentum`` and ``decay``, 0 where left out.
+        """
+        rate = settings["rate"]
+        if "rate_batch" in settings:
+            rate *= settings["batch"] / settings["rate_batch"]
         return cls(
             parameters,
-            rate=settings["rate"],
+            rate=rate,
             momentum=settings.get("momentum", 0.0),
             decay=settings.get("decay", 0.0),
         )

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .statistics import Estimate
+from .estimates import Estimate
 
 Outcome = Literal["reproduced", "not reproduced", "mixed", "not determined"]
 
@@ -77,7 +77,7 @@ ACCURACY = Axis("Test accuracy", percent=True)
 
 @dataclass(frozen=True)
 class Curve:
-    """A median with a band; ``arm`` decides the colour and the dash."""
+    """A median with a band; ``arm`` decides the colour."""
 
     arm: str
     label: str
@@ -85,6 +85,7 @@ class Curve:
     middle: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -170,12 +171,21 @@ class Grids:
 
 @dataclass(frozen=True)
 class Bars:
-    """Values of the arms as bars with their intervals, in groups beside each other."""
+    """Values of the arms as bars with their intervals, in groups beside each other.
+
+    Args:
+        title: What a reader calls it.
+        caption: How to read it.
+        axis: What the values are.
+        bars: Group by group.
+        zoomed: Whether the axis leaves out what no bar differs in; the caption has to say so.
+    """
 
     title: str
     caption: str
     axis: Axis
     bars: tuple[Point, ...]
+    zoomed: bool = False
 
 
 @dataclass(frozen=True)

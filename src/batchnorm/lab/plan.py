@@ -77,6 +77,7 @@ class Plan:
         steps: Steps of a trial, or ``None`` where trials do not take steps or ``examples`` says.
         examples: Training examples that a trial sees, whatever the mini-batch.
         targets: Test accuracies, ascending; the middle one gives the headline.
+        every: Smallest number of steps between two evaluations.
     """
 
     seeds: int
@@ -85,6 +86,7 @@ class Plan:
     steps: int | None = None
     examples: int | None = None
     targets: tuple[float, ...] = ()
+    every: int = 5
 
     @property
     def headline_target(self) -> float:

@@ -109,7 +109,7 @@ class UnitInput:
 
     def measure(self, moment: Moment) -> dict[str, float | None]:  # noqa: ARG002  (see Probe)
         """Return the percentiles of unit 0 and the drift of the layer."""
-        seen = np.concatenate(self._seen)
+        seen = np.concatenate([_units(part) for part in self._seen])
         with np.errstate(all="ignore"):  # an exploding network has infinite inputs; see _finite
             low, medians, high = np.percentile(seen, (15, 50, 85), axis=0).astype(np.float64)
             drift = None if self._medians is None else _drift(self._medians, medians, high - low)
@@ -128,6 +128,11 @@ class UnitInput:
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take the medians back."""
         self._medians = state["medians"].numpy() if "medians" in state else None
+
+
+def _units(seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return one column for each unit; a unit of a convolution has many places in an image."""
+    return np.moveaxis(seen, 1, -1).reshape(-1, seen.shape[1])
 
 
 def _drift(

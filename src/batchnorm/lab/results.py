@@ -36,9 +36,13 @@ class TrialResult:
     chance: float = math.nan
 
     def __getitem__(self, field: str) -> float:
-        """A field of the last record, NaN where it is null."""
+        """A number of the last record, NaN where it is null."""
         value = self.evaluations[-1][field]
         return math.nan if value is None else float(value)
+
+    def listed(self, field: str) -> NDArray[np.float64]:
+        """Return a list of the last record, NaN where a number is null."""
+        return np.array(self.evaluations[-1][field], np.float64)
 
     def steps_to(self, target: float) -> float:
         """Return the first evaluated step with at least ``target`` accuracy, or infinity."""

@@ -3,18 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_FINEST, _FRACTION = 5, 20
+_FRACTION = 20
 _NOISE = 1
 
 
-def evaluation_steps(steps: int) -> tuple[int, ...]:
+def evaluation_steps(steps: int, every: int = 5) -> tuple[int, ...]:
     """Return the steps at which a trial is evaluated: 0, and then ever wider apart.
 
-    The distance is 5 steps at first and a twentieth of the step later, so that a number of steps
-    is known to 5 steps or 5 %, whichever is coarser. It is the same for every arm.
+    The distance is `every` steps at first and a twentieth of the step later, so that a number of
+    steps is known to 5 steps or 5 %, whichever is coarser. It is the same for every arm.
 
     Args:
         steps: Length of the trial; always evaluated.
+        every: Smallest distance.
 
     Example:
         >>> evaluation_steps(20)
@@ -22,7 +23,7 @@ def evaluation_steps(steps: int) -> tuple[int, ...]:
     """
     schedule, step = [0], 0
     while step < steps:
-        step = min(step + max(_FINEST, step // _FRACTION), steps)
+        step = min(step + max(every, step // _FRACTION), steps)
         schedule.append(step)
     return tuple(schedule)
 

@@ -6,195 +6,15 @@ only to lie between two bounds, and its interval covers both.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .estimates import Difference, Level, Median, Ratio
+
 RESAMPLES, CONFIDENCE, _SEED = 10_000, 0.95, 20150211
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Median:
-    """A median over seeds.
-
-    Args:
-        value: The median; infinity when it is censored.
-        low: Lower end of its 95 % interval.
-        high: Upper end; infinity when it is censored.
-        seeds: Number of seeds.
-        censored: How many of them are censored.
-    """
-
-    value: float
-    low: float
-    high: float
-    seeds: int
-    censored: int
-
-
-class Estimate(Protocol):
-    """How large an effect is, and how sure that is."""
-
-    @property
-    def neutral(self) -> float:
-        """The value of no effect."""
-
-    @property
-    def least(self) -> float:
-        """Smallest value that the trials allow."""
-
-    @property
-    def most(self) -> float:
-        """Largest value; differs from ``least`` where something is censored."""
-
-    @property
-    def low(self) -> float:
-        """Lower end of the 95 % interval."""
-
-    @property
-    def high(self) -> float:
-        """Upper end."""
-
-    @property
-    def determined(self) -> bool:
-        """Whether the trials say anything about it."""
-
-    @property
-    def brief(self) -> str:
-        """The value and its interval in the few signs that a table has room for."""
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of two medians, known exactly or between bounds.
-
-    Args:
-        least: Smallest value that the medians allow.
-        most: Largest value that they allow; differs from ``least`` where one is censored.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-    """
-
-    least: float
-    most: float
-    low: float
-    high: float
-    neutral = 1.0
-
-    @property
-    def determined(self) -> bool:
-        """Whether at least one of the two medians is known."""
-        return self.least > 0 or math.isfinite(self.most)
-
-    @property
-    def above_one(self) -> bool:
-        """Whether the whole interval lies above 1."""
-        return self.low > 1
-
-    @property
-    def below_one(self) -> bool:
-        """Whether the whole interval lies below 1."""
-        return self.high < 1
-
-    def __str__(self) -> str:
-        return f"{_bounded(self.least, self.most)} (95 % interval {_span(self.low, self.high)})"
-
-    @property
-    def brief(self) -> str:
-        """The ratio and its interval in the few signs that a table has room for."""
-        middle = _bounded(self.least, self.most).replace("more than", ">").replace("less than", "<")
-        top = "∞" if math.isinf(self.high) else _digits(self.high)
-        return f"{middle} [{_digits(self.low)}, {top}]"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A mean difference of two shares over the seeds, in points of a hundred.
-
-    Args:
-        value: The difference, as a share.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
-        seeds: Number of seeds.
-    """
-
-    value: float
-    low: float
-    high: float
-    seeds: int
-    neutral = 0.0
-    determined = True
-
-    @property
-    def least(self) -> float:
-        """The value: nothing is censored in it."""
-        return self.value
-
-    @property
-    def most(self) -> float:
-        """The value: nothing is censored in it."""
-        return self.value
-
-    def __str__(self) -> str:
-        return (
-            f"{_points(self.value)} points (95 % interval {_points(self.low)} to "
-            f"{_points(self.high)})"
-        )
-
-    @property
-    def brief(self) -> str:
-        """The difference and its interval in the few signs that a table has room for."""
-        return f"{_points(self.value)} [{_points(self.low)}, {_points(self.high)}]"
-
-
-@dataclass(frozen=True)
-class Extreme:
-    """The largest, or the smallest, of numbers that chance plays no part in.
-
-    Args:
-        value: The number.
-        count: How many instances it is the extreme of.
-        neutral: The value of no effect.
-        word: Which extreme.
-    """
-
-    value: float
-    count: int
-    neutral: float = 0.0
-    word: str = "largest"
-    determined = True
-
-    @property
-    def least(self) -> float:
-        """The value."""
-        return self.value
-
-    @property
-    def most(self) -> float:
-        """The value."""
-        return self.value
-
-    @property
-    def low(self) -> float:
-        """The value: there is no interval."""
-        return self.value
-
-    @property
-    def high(self) -> float:
-        """The value: there is no interval."""
-        return self.value
-
-    def __str__(self) -> str:
-        return f"{self.value:.2g} ({self.word} of {self.count} instances)"
-
-    @property
-    def brief(self) -> str:
-        """The number alone."""
-        return f"{self.value:.2g}"
 
 
 def median(values: ArrayLike) -> Median:
@@ -211,6 +31,16 @@ def median(values: ArrayLike) -> Median:
     low, high = _interval(_medians(data[_resample(len(data))]))
     censored = int(np.isinf(data).sum())
     return Median(float(np.median(data)), low, high, len(data), censored)
+
+
+def level(values: ArrayLike) -> Level:
+    """Return the median of a share over seeds with its interval.
+
+    Args:
+        values: One value for each seed, such as an accuracy.
+    """
+    found = median(values)
+    return Level(found.value, found.low, found.high)
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike, limit: float = math.inf) -> Ratio:
@@ -240,7 +70,7 @@ def difference(first: ArrayLike, second: ArrayLike) -> Difference:
     """
     data = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     low, high = _interval(data[_resample(len(data))].mean(axis=1))
-    return Difference(float(data.mean()), low, high, len(data))
+    return Difference(float(data.mean()), low, high)
 
 
 def _resample(seeds: int) -> NDArray[np.int64]:
@@ -267,27 +97,3 @@ def _interval(values: Values) -> tuple[float, float]:
     last = len(ordered) - 1
     below = math.floor(last * (1 - CONFIDENCE) / 2)
     return float(ordered[below]), float(ordered[last - below])
-
-
-def _bounded(least: float, most: float) -> str:
-    if least == most:
-        return f"{_digits(least)}x"
-    if least == 0 and math.isinf(most):
-        return "not determined"
-    if math.isinf(most):
-        return f"more than {_digits(least)}x"
-    return f"less than {_digits(most)}x" if least == 0 else f"{_digits(least)}x to {_digits(most)}x"
-
-
-def _span(low: float, high: float) -> str:
-    top = "no upper limit" if math.isinf(high) else f"{_digits(high)}x"
-    return f"{_digits(low)}x to {top}"
-
-
-def _points(share: float) -> str:
-    value = 100 * share
-    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"  # noqa: PLR2004
-
-
-def _digits(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"  # noqa: PLR2004

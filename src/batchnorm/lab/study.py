@@ -31,12 +31,14 @@ class Arm:
         network: Builds it from a task, the settings and a source of random numbers, where the
             work of the study is to train a network.
         settings: Settings of this arm alone; they take the place of the plan's fixed ones.
+        dashed: Whether its curves are dashed, as those of networks without normalization are.
     """
 
     name: str
     label: str
     network: Network | None = None
     settings: Settings = field(default_factory=dict)
+    dashed: bool = False
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ _MODEL, _PROBE, _VELOCITY, _STEP = "model.", "probe.", "velocity.", "step"
 class Training:
     """The work of a trial: train the network of its arm by stochastic gradient descent.
 
-    Settings read: ``rate``, ``batch``, and, 0 where left out, ``momentum`` and ``decay`` (see
-    `descent.step`); what the network reads is its own affair.
+    Settings read: ``batch``; ``train``, so many of the training examples, all where left out; and
+    those of `Descent.of`. The network reads its own, and ``steps``, the length of the trial.
 
     Args:
         probe: Makes what is measured at each evaluation beside loss and accuracy.
@@ -42,7 +42,7 @@ class Training:
 
     def schedule(self, plan: Plan, trial: Trial) -> tuple[int, ...]:
         """Return the steps at which a trial is evaluated."""
-        return schedule.evaluation_steps(plan.steps_of(trial))
+        return schedule.evaluation_steps(plan.steps_of(trial), plan.every)
 
     def run(self, job: Job, tell: Callable[[int], None]) -> Damage | None:
         """Train to the end, from the last checkpoint if there is one."""
@@ -65,13 +65,15 @@ class TrialRun:
         generator = torch.Generator().manual_seed(job.trial.seed)
         self._task, self._trial, self._files = job.task, job.trial, job.files
         self._checkpoint_seconds = job.checkpoint_seconds
-        model = network(job.task, job.trial.settings, generator)
+        count, steps = len(job.task.train_x), job.plan.steps_of(job.trial)
+        model = network(job.task, {**job.trial.settings, "steps": steps}, generator)
         self._model: nn.Module = model.to(job.task.train_x.device)
         self._parameters = list(self._model.parameters())
         self._descent = descent.Descent.of(job.trial.settings, self._parameters)
         self._probe = probe
-        self._batch_size = min(int(job.trial["batch"]), len(job.task.train_x))
-        self._schedule = schedule.evaluation_steps(job.plan.steps_of(job.trial))
+        self._count = min(int(job.trial.settings.get("train", count)), count)
+        self._batch_size = min(int(job.trial["batch"]), self._count)
+        self._schedule = job.study.work.schedule(job.plan, job.trial)
         self._epoch = -1
         self._order = torch.empty(0)
 
@@ -147,7 +149,7 @@ class TrialRun:
         return total / (stop - start) if stop > start else None
 
     def _batch(self, step: int) -> Tensor:
-        count, batch = len(self._task.train_x), self._batch_size
+        count, batch = self._count, self._batch_size
         epoch, place = divmod(step, schedule.batches_per_epoch(count, batch))
         if epoch != self._epoch:
             order = schedule.order(self._trial.seed, epoch, count)

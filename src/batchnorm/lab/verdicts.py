@@ -1,13 +1,31 @@
 """From effects to a verdict, by a rule that is calculated and put into words in one place."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .claims import CLAIMS
 from .findings import Effect, Outcome, Verdict
-from .statistics import Extreme
+from .estimates import Extreme
 
-_NONE = "The trials of this run cannot tell."
+
+@dataclass(frozen=True)
+class Readings:
+    """What each outcome means, in plain words.
+
+    Args:
+        reproduced: The claim holds here.
+        refuted: It does not.
+        mixed: Some conditions hold; needed where there are several.
+    """
+
+    reproduced: str
+    refuted: str
+    mixed: str = ""
+
+    def of(self, found: Outcome) -> str:
+        """Return the words for an outcome."""
+        words = {"reproduced": self.reproduced, "not reproduced": self.refuted, "mixed": self.mixed}
+        return words.get(found, "The trials of this run cannot tell.")
 
 
 @dataclass(frozen=True)
@@ -36,8 +54,12 @@ class Condition:
 
     def __str__(self) -> str:
         sides = (("above", self.above), ("below", self.below))
-        words = " and ".join(f"{side} {bound:g}" for side, bound in sides if bound is not None)
-        return f"“{self.effect.name}” lies {words}"
+        words = (f"{side} {self._words(bound)}" for side, bound in sides if bound is not None)
+        return f"“{self.effect.name}” lies {' and '.join(words)}"
+
+    def _words(self, bound: float) -> str:
+        found = self.effect.estimate
+        return f"{bound:g}" if found is None else found.bound(bound)
 
 
 def outcome(met: Iterable[bool | None]) -> Outcome:
@@ -59,7 +81,7 @@ def judge(
     claim: str,
     measured: str,
     conditions: Sequence[Condition],
-    readings: Mapping[Outcome, str],
+    readings: Readings,
     *,
     others: Sequence[Effect] = (),
     remarks: Sequence[str] = (),
@@ -83,7 +105,7 @@ def judge(
         measured,
         (*(condition.effect for condition in conditions), *others),
         _rule(conditions),
-        readings.get(found, _NONE),
+        readings.of(found),
         tuple(remarks),
     )
 

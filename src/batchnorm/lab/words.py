@@ -17,7 +17,9 @@ _PICKED = (
     "and in the same way."
 )
 _COUNTED = (
-    "The steps to an accuracy are counted at the evaluations, which lie 5 steps or 5 % apart."
+    (
+    "The steps to an accuracy are counted at the evaluations, which lie {every} steps or 5 % apart."
+)
 )
 _CENSORED = (
     "A trial that did not reach a target within its steps is censored: it stays in the median as "
@@ -58,7 +60,7 @@ def notes(results: Results, best: Iterable[Setting] = (), rule: str = "") -> tup
     if rule:
         found = [rule, _PICKED, *found]
     if results.plan.targets:
-        found += [_COUNTED, _CENSORED]
+        found += [_COUNTED.format(every=results.plan.every), _CENSORED]
     for setting in best:
         beyond = comparison.edges(results, setting)
         if beyond:

@@ -7,11 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import OptionError
-from ...nn import BatchNorm1d, BatchNorm2d
+from ...nn import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchRenorm1d,
+    BatchRenorm2d,
+    GhostBatchNorm1d,
+    GhostBatchNorm2d,
+    RenormWarmup,
+)
 from ..plan import Settings
 
 _EPS = 1e-5
-_CHANNELS_OF_A_GROUP = 8
+_CHANNELS_OF_A_GROUP, _GHOST = 8, 16
 
 
 def normalization(kind: str, channels: int, dimensions: int, settings: Settings) -> nn.Module:
@@ -35,6 +43,19 @@ def _batch(channels: int, dimensions: int, settings: Settings) -> nn.Module:  # 
     return BatchNorm1d(channels) if dimensions == 1 else BatchNorm2d(channels)
 
 
+def _ghost(channels: int, dimensions: int, settings: Settings) -> nn.Module:  # noqa: ARG001
+    kind = GhostBatchNorm1d if dimensions == 1 else GhostBatchNorm2d
+    return kind(channels, _GHOST)
+
+
+def _renorm(channels: int, dimensions: int, settings: Settings) -> nn.Module:
+    """Open the bounds between a twentieth and a quarter of the trial."""
+    steps = int(settings["steps"])
+    plain, end = steps // 20, steps // 4 + 1
+    kind = BatchRenorm1d if dimensions == 1 else BatchRenorm2d
+    return kind(channels, warmup=RenormWarmup(plain, end, end))
+
+
 def _group(channels: int, dimensions: int, settings: Settings) -> nn.Module:  # noqa: ARG001
     most = max(channels // _CHANNELS_OF_A_GROUP, 1)
     groups = next(g for g in range(most, 0, -1) if channels % g == 0)
@@ -55,6 +76,8 @@ def _noisy(channels: int, dimensions: int, settings: Settings) -> nn.Module:
 
 KINDS: dict[str, Callable[[int, int, Settings], nn.Module]] = {
     "batch": _batch,
+    "ghost": _ghost,
+    "renorm": _renorm,
     "group": _group,
     "layer": _layer,
     "l1": partial(_power, 1.0),

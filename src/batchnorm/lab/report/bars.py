@@ -1,6 +1,7 @@
 """Values as bars with their intervals, in groups beside each other."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..findings import Bars, Point
 from . import axes
@@ -12,7 +13,6 @@ def bars(figure: Bars, arms: Sequence[str]) -> Plot:
     """Draw the bars of each group beside each other, a colour for each arm."""
     shown = [arm for arm in arms if any(bar.arm == arm for bar in figure.bars)]
     data = [_arm([bar for bar in figure.bars if bar.arm == arm], arms.index(arm)) for arm in shown]
-    values = [value for bar in figure.bars for value in (bar.low, bar.high)]
     layout = axes.layout(
         380,
         barmode="group",
@@ -20,10 +20,18 @@ def bars(figure: Bars, arms: Sequence[str]) -> Plot:
         showlegend=True,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 13}},
         xaxis=axes.axis("", type="category", showgrid=False),
-        yaxis=axes.scaled(figure.axis, [0.0, *values]),
+        yaxis=_axis(figure),
         margin={"l": 56, "r": 16, "t": 48, "b": 48},
     )
     return {"data": data, "layout": layout}
+
+
+def _axis(figure: Bars) -> Plot:
+    values = [value for bar in figure.bars for value in (bar.low, bar.high)]
+    if not figure.zoomed:
+        return axes.scaled(figure.axis, [0.0, *values])
+    found = axes.scaled(replace(figure.axis, percent=False), values, 0.3)
+    return found | ({"tickformat": ".0%"} if figure.axis.percent else {})
 
 
 def _arm(bars: Sequence[Point], position: int) -> Plot:

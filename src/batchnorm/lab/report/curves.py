@@ -47,7 +47,7 @@ def _line(figure: Curves | Panels, curve: Curve, colour: str) -> Plot:
         "y": _shown(figure.y, curve.middle),
         "mode": "lines+markers" if few else "lines",
         "name": curve.label,
-        "line": {"color": colour, "width": 2.5, "dash": "solid" if "bn" in curve.arm else "dash"},
+        "line": {"color": colour, "width": 2.5, "dash": "dash" if curve.dashed else "solid"},
         "marker": {"color": colour, "size": 7},
         "hovertemplate": f"{curve.label}<br>{name} %{{x:,~g}}: %{{y:{number}}}<extra></extra>",
     }

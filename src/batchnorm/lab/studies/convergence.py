@@ -180,9 +180,9 @@ CONVERGENCE = Study(
     question="How many steps to the same accuracy, with and without batch normalization?",
     claims=("C1", "C3", "C4"),
     arms=(
-        Arm("sigmoid", "sigmoid", partial(mlp, activation=nn.Sigmoid)),
+        Arm("sigmoid", "sigmoid", partial(mlp, activation=nn.Sigmoid), dashed=True),
         Arm("sigmoid-bn", "sigmoid + BN", partial(mlp, activation=nn.Sigmoid, norm="batch")),
-        Arm("relu", "ReLU", partial(mlp, activation=nn.ReLU)),
+        Arm("relu", "ReLU", partial(mlp, activation=nn.ReLU), dashed=True),
         Arm("relu-bn", "ReLU + BN", partial(mlp, activation=nn.ReLU, norm="batch")),
     ),
     axes={"scale": "Weight scale", "rate": "Learning rate"},

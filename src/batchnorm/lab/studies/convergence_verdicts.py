@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .. import comparison
+from .. import comparison, summaries
 from ..claims import CLAIMS
 from ..comparison import Setting
 from ..findings import Effect, Outcome, Verdict
 from ..results import Results, TrialResult
-from ..statistics import Ratio
-from ..verdicts import Condition, judge, outcome
+from ..estimates import Ratio
+from ..verdicts import Condition, Readings, judge, outcome
 
 _PLAIN, _NORMALIZED = "sigmoid", "sigmoid-bn"
 
@@ -27,14 +27,14 @@ def fewer_steps(results: Results) -> Verdict:
         "Steps of the plain sigmoid network over those of the normalized one, each at its best "
         "setting for that accuracy:",
         [Condition(effect, above=1) for effect in effects],
-        {
-            "reproduced": "The plain sigmoid network clearly needed more steps to every accuracy "
+        Readings(
+            reproduced="The plain sigmoid network clearly needed more steps to every accuracy "
             "that was reached.",
-            "mixed": "The plain sigmoid network clearly needed more steps to some of the "
-            "accuracies, and not to others.",
-            "not reproduced": "At its best setting the plain sigmoid network did not clearly need "
-            "more steps to any of the accuracies.",
-        },
+            mixed="The plain sigmoid network clearly needed more steps to some of the accuracies, "
+            "and not to others.",
+            refuted="At its best setting the plain sigmoid network did not clearly need more "
+            "steps to any of the accuracies.",
+        ),
     )
 
 
@@ -45,11 +45,15 @@ def trainable_sigmoid(results: Results) -> Verdict:
     def trains(trial: TrialResult) -> bool:
         return trial.final_accuracy >= target
 
-    gain = comparison.share_difference(results, _NORMALIZED, _PLAIN, trains)
+    normalized, plain = (
+        summaries.shares(results, arm, trains) for arm in (_NORMALIZED, _PLAIN)
+    )
+    gain = summaries.difference(normalized, plain)
     wider = gain is not None and gain.low > 0
     trains_anyway = any(s.final_accuracy >= target for s in comparison.settings(results, _PLAIN))
-    shares = (comparison.shares(results, arm, trains) for arm in (_NORMALIZED, _PLAIN))
-    with_bn, without = (f"{np.mean([*s.values()]):.0%}" if s else "unknown" for s in shares)
+    with_bn, without = (
+        f"{np.mean([*s.values()]):.0%}" if s else "unknown" for s in (normalized, plain)
+    )
     found: Outcome = "mixed" if trains_anyway else "reproduced"
     return Verdict(
         "C3",
