@@ -2,6 +2,7 @@
 VENV   ?= .venv
 PYTHON ?= python3
 BIN    := $(VENV)/bin
+WORKERS ?= 2
 READY  := $(VENV)/.ready
 
 .PHONY: demo test test-all lint format bench docs clean
@@ -9,11 +10,11 @@ READY  := $(VENV)/.ready
 demo: $(READY)  ## train the convergence study on digits and write its report
 	$(BIN)/batchnorm study run convergence --quick --out runs/demo
 
-test: $(READY)  ## the default tests
-	$(BIN)/python -m pytest -m "not slow"
+test: $(READY)  ## the default tests, on two cores
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 test-all: $(READY)  ## the default tests and the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

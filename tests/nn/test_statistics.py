@@ -87,6 +87,19 @@ def test_the_border_of_what_a_buffer_holds(backend, dtype):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("momentum", [1.0, torch.tensor(1.0), None])
+def test_nothing_is_left_of_what_was(backend, momentum):
+    """At momentum 1, and for the first of a cumulative average: not even an infinity."""
+    layer, x = BatchNorm1d(3, momentum=momentum), torch.randn(8, 3)
+    layer.running_mean.fill_(torch.inf)
+    layer.running_var.fill_(torch.nan)
+    with batchnorm.backend(backend):
+        layer(x)
+    torch.testing.assert_close(layer.running_mean, x.mean(0))
+    torch.testing.assert_close(layer.running_var, x.var(0))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_propagate_is_what_torch_does(backend):
     ours, theirs = BatchNorm1d(3, nonfinite="propagate"), torch.nn.BatchNorm1d(3)
     x = torch.randn(8, 3)

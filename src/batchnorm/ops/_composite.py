@@ -41,7 +41,7 @@ def forward(
         The output, with the shape and dtype of `x`, and the statistics, ``(3, C)`` in `dtype`:
         mean, biased variance, ``1 / sqrt(var + eps)``.
     """
-    wide = x.to(dtype)
+    wide = _to(dtype, x)
     if mean is None or var is None:
         mean = _average(wide, weights)
         centred = wide - _column(mean, x)
@@ -59,7 +59,7 @@ def forward(
         z = z + _column(bias, x)
     if residual is not None:
         z = z + residual
-    y = _eager.activate(z, epilogue).to(x.dtype)
+    y = _to(x.dtype, _eager.activate(z, epilogue))
     return y, torch.stack((mean, var, invstd)).detach()
 
 
@@ -86,7 +86,12 @@ def portable(x: Tensor) -> torch.dtype:
 
 def _in(dtype: torch.dtype, found: Tensor | None) -> Tensor | None:
     """Convert, and leave no trace of it where there is nothing to convert."""
-    return found if found is None or found.dtype == dtype else found.to(dtype)
+    return None if found is None else _to(dtype, found)
+
+
+def _to(dtype: torch.dtype, found: Tensor) -> Tensor:
+    # A tracer would take what follows to use the conversion's result, which is the same tensor.
+    return found if found.dtype == dtype else found.to(dtype)
 
 
 def _average(values: Tensor, weights: Tensor | None) -> Tensor:
