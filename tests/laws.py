@@ -250,6 +250,7 @@ def errors_change_nothing(layer_type, case):
         x.unsqueeze(-1) if x.ndim > 3 else x[..., None, None, None],
         torch.cat([x, x], 1),
         torch.ones(x.shape, dtype=torch.int64),
+        x.float(),  # beside parameters of float64
         x[:1]
         .reshape(1, case.channels, -1)[..., :1]
         .reshape(1, case.channels, *(1,) * (x.ndim - 2)),

@@ -2,6 +2,7 @@
 
 from batchnorm import functional as functional
 from batchnorm import integrations as integrations
+from batchnorm import measure as measure
 from batchnorm import nn as nn
 from batchnorm import reference as reference
 from batchnorm import surgery as surgery

@@ -10,6 +10,7 @@ import pytest
 
 from batchnorm.cli import run
 from batchnorm.lab import bench
+from interruptible import COMMAND
 
 SMALL = ("bench", "--cases", "tiny", "--quick", "--rounds", "1", "--direction", "inference")
 
@@ -80,7 +81,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     start = time.monotonic()
     subprocess.run([sys.executable, "-c", "import batchnorm.lab.bench"], check=True)
     loading = time.monotonic() - start  # on a busy machine it takes its time
-    command = [sys.executable, "-m", "batchnorm", "bench", "--cases", "tiny", "--rounds", "100000"]
+    command = [*COMMAND, "bench", "--cases", "tiny", "--rounds", "100000"]
     process = subprocess.Popen(
         [*command, "--provider", "torch", "--json", str(tmp_path / "b.json")],
         stderr=subprocess.PIPE,

@@ -3,22 +3,22 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from interruptible import COMMAND
 from lab_runs import TRIALS
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
-COMMAND = (sys.executable, "-m", "batchnorm", "study", "run", "convergence", "--quick")
+STUDY = (*COMMAND, "study", "run", "convergence", "--quick")
 SMALL = ("--seeds", "1", "--steps", "60", "--jobs", "2")
 
 
 def start(out):
     return subprocess.Popen(
-        [*COMMAND, *SMALL, "--out", str(out)],
+        [*STUDY, *SMALL, "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,

@@ -46,7 +46,7 @@ class BatchNorm1d(Layer, torch.nn.BatchNorm1d):
         \|mean\|/std or depend on the memory format; an empty batch or one refused by an error does
         not count in `num_batches_tracked`; the running statistics stay float32 when the layer is
         converted to 16 bits, and are not moved a second time when a backward pass runs the forward
-        again, as under `torch.utils.checkpoint`.
+        again, as under `torch.utils.checkpoint` (compile around a checkpoint, not inside one).
 
     References:
         Ioffe and Szegedy (2015), Algorithms 1 and 2.

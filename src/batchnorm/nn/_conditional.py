@@ -12,6 +12,8 @@ from ._trace import node, traced
 
 
 class ConditionalLayer(Layer):
+    """The constructor and the forward; subclasses say what they take."""
+
     def __init__(
         self,
         num_features: int,

@@ -16,6 +16,8 @@ from ._trace import node, traced
 
 
 class DomainLayer(nn.Module):
+    """The constructor and the forward; subclasses say what they take."""
+
     weight: nn.Parameter | None
     bias: nn.Parameter | None
     _own_affine: type[Layer]

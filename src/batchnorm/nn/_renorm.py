@@ -66,6 +66,7 @@ class _Renorm(Layer):
     ) -> Tensor:
         if self.training and not self.frozen and self.running_mean is not None:
             self._check_input_dim(x)
+            functional.check_modulation(x, weight, bias)
             r, d = self._corrections(x, mask, sample_weight)
             dtype = torch.promote_types(x.dtype, torch.float32)
             shift = d if weight is None else weight * d

@@ -96,10 +96,10 @@ class Facts:
             yield "it keeps no running statistics: it always normalizes with the batch"
         for objection in self._objections(name):
             yield f"it {objection}"
-        if not self._seen[norm].plain:
-            yield "it is called with more than its input, or changes the dtype"
         if norm in self._of_domains:
             yield "it normalizes one of several domains, and the others would change with it"
+        if not self._seen[norm].plain:
+            yield "it is called with more than its input, or changes the dtype"
         if getattr(norm, "adapting", False):
             yield "it is adapting: it normalizes with the batch"
         if name not in self.affine:
