@@ -1,4 +1,4 @@
-"""Small studies for the tests of the engine: spawned workers import them by the name of this file."""
+"""Small studies for the tests: spawned workers import them by the name of this file."""
 
 from functools import partial
 

@@ -95,8 +95,13 @@ def test_the_records_hold_no_clock(small_run):
 
 def test_an_old_folder_is_refused_with_what_to_do(tmp_path, small_options):
     (tmp_path / "config.json").write_text('{"study": "convergence", "quick": true}')
-    for use in (lambda: lab.run(STUDY, small_options(tmp_path), silent), lambda: lab.load(tmp_path)):
-        with pytest.raises(RunError, match=r"in format 1, this version of batchnorm reads format 2"):
+    for use in (
+        lambda: lab.run(STUDY, small_options(tmp_path), silent),
+        lambda: lab.load(tmp_path),
+    ):
+        with pytest.raises(
+            RunError, match=r"in format 1, this version of batchnorm reads format 2"
+        ):
             use()
 
 

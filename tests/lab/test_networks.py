@@ -60,7 +60,9 @@ def test_images_of_every_size_fit(name, shape):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_bias_that_the_normalization_would_take_away_is_left_out(name):
     first = [
-        next(m for m in build(name, norm, task()).modules() if isinstance(m, (nn.Linear, nn.Conv2d)))
+        next(
+            m for m in build(name, norm, task()).modules() if isinstance(m, (nn.Linear, nn.Conv2d))
+        )
         for norm in (None, "batch")
     ]
     assert first[1].bias is None
@@ -103,7 +105,7 @@ def test_the_switches_of_inception_are_seen():
 
 
 def test_an_unknown_normalization_is_named():
-    with pytest.raises(OptionError, match="a normalization out of batch, ghost, .* got 'l3'"):
+    with pytest.raises(OptionError, match=r"a normalization out of batch, ghost, .* got 'l3'"):
         norms.normalization("l3", 4, 1, {})
 
 

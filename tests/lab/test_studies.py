@@ -175,7 +175,9 @@ def test_saturating_asks_whether_the_plain_network_trains_at_all(trains, expecte
 def test_noisy_asks_for_speed_and_accuracy(noisy, steps, expected):
     study = lab.get("noisy")
     ends = {"plain": (60, 0.96), "bn": (20, 0.97), "noisy": (steps, noisy)}
-    results = made_up.trained(study, replace(quick(study), targets=(0.8, 0.9)), lambda t: ends[t.arm])
+    results = made_up.trained(
+        study, replace(quick(study), targets=(0.8, 0.9)), lambda t: ends[t.arm]
+    )
     assert outcome("noisy", results) == expected
 
 

@@ -267,7 +267,9 @@ def test_a_probe_sees_the_mini_batch_that_comes_next(tmp_path):
 
     class Spy(Nothing):
         def measure(self, moment):
-            seen.append((moment.step, moment.inputs, moment.settings["rate"], moment.model.training))
+            seen.append(
+                (moment.step, moment.inputs, moment.settings["rate"], moment.model.training)
+            )
             return {}
 
     study = replace(STUDY, work=lab.Training(Spy))

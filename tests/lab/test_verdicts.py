@@ -94,12 +94,24 @@ def test_the_outcome_of_conditions(met, expected):
 @pytest.mark.parametrize(
     ("estimate", "words", "brief"),
     [
-        (statistics.difference([0.9] * 3, [0.4] * 3), "50 points (95 % interval 50 to 50)", "50 [50, 50]"),
+        (
+            statistics.difference([0.9] * 3, [0.4] * 3),
+            "50 points (95 % interval 50 to 50)",
+            "50 [50, 50]",
+        ),
         (statistics.level([0.5, 0.5, 0.5]), "50% (95 % interval 50% to 50%)", "50% [50%, 50%]"),
-        (Difference(-0.0001, -0.001, 0.0), "-0.01 points (95 % interval -0.1 to 0)", "-0.01 [-0.1, 0]"),
+        (
+            Difference(-0.0001, -0.001, 0.0),
+            "-0.01 points (95 % interval -0.1 to 0)",
+            "-0.01 [-0.1, 0]",
+        ),
         (Extreme(3e-16, 7), "3e-16 (largest of 7 instances)", "3e-16"),
-        (Ratio(2e7, 2e7, 999.4, 1e77), "2.0e7x (95 % interval 999x to 1.0e77x)", "2.0e7x [999, 1.0e77]"),
+        (
+            Ratio(2e7, 2e7, 999.4, 1e77),
+            "2.0e7x (95 % interval 999x to 1.0e77x)",
+            "2.0e7x [999, 1.0e77]",
+        ),
     ],
-)  # fmt: skip
+)
 def test_estimates_tell_their_size_and_interval(estimate, words, brief):
     assert (str(estimate), estimate.brief) == (words, brief)

@@ -9,6 +9,7 @@ import numpy as np
 
 from . import comparison
 from .comparison import Rank, Setting, Value
+from .estimates import Median
 from .findings import (
     ACCURACY,
     STEPS,
@@ -24,7 +25,6 @@ from .findings import (
 )
 from .plan import Settings
 from .results import Results
-from .estimates import Median
 
 
 def steps_text(value: float, limit: float) -> str:

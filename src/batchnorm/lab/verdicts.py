@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .claims import CLAIMS
-from .findings import Effect, Outcome, Verdict
 from .estimates import Extreme
+from .findings import Effect, Outcome, Verdict
 
 
 @dataclass(frozen=True)

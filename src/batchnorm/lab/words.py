@@ -17,9 +17,7 @@ _PICKED = (
     "and in the same way."
 )
 _COUNTED = (
-    (
     "The steps to an accuracy are counted at the evaluations, which lie {every} steps or 5 % apart."
-)
 )
 _CENSORED = (
     "A trial that did not reach a target within its steps is censored: it stays in the median as "

@@ -59,6 +59,7 @@ def findings(results: Results) -> Findings:
             ),
         ),
     )
+    rates = words.swept(results, "rate")
     return Findings(
         headline=f"{verdict.reading} With a batch of {small:g} it ends at "
         f"{best['bn', small].final_accuracy:.0%}, with {usual} at "
@@ -84,8 +85,7 @@ def findings(results: Results) -> Findings:
                 (
                     "Learning rate",
                     "in proportion to the batch",
-                    f"the same; {words.swept(results, 'rate')} at a batch of "
-                    f"{results.plan.fixed['rate_batch']:g}",
+                    f"the same; {rates} at a batch of {results.plan.fixed['rate_batch']:g}",
                 ),
                 ("Length", "100 epochs", f"{results.plan.examples:,} examples"),
                 ("Group normalization", "32 groups", "groups of 10 units"),

@@ -5,9 +5,9 @@ import numpy as np
 from .. import comparison, summaries
 from ..claims import CLAIMS
 from ..comparison import Setting
+from ..estimates import Ratio
 from ..findings import Effect, Outcome, Verdict
 from ..results import Results, TrialResult
-from ..estimates import Ratio
 from ..verdicts import Condition, Readings, judge, outcome
 
 _PLAIN, _NORMALIZED = "sigmoid", "sigmoid-bn"
@@ -45,9 +45,7 @@ def trainable_sigmoid(results: Results) -> Verdict:
     def trains(trial: TrialResult) -> bool:
         return trial.final_accuracy >= target
 
-    normalized, plain = (
-        summaries.shares(results, arm, trains) for arm in (_NORMALIZED, _PLAIN)
-    )
+    normalized, plain = (summaries.shares(results, arm, trains) for arm in (_NORMALIZED, _PLAIN))
     gain = summaries.difference(normalized, plain)
     wider = gain is not None and gain.low > 0
     trains_anyway = any(s.final_accuracy >= target for s in comparison.settings(results, _PLAIN))

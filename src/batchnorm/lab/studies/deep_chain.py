@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 
 from .. import charts, comparison, statistics, summaries, words
-from ..comparison import Value
 from ..estimates import Ratio
 from ..findings import Axis, Curves, Effect, Explanation, Findings, Table
 from ..measurements.chains import step_in_chain
@@ -147,7 +146,7 @@ def _orders(results: Results, depth: float) -> Curves:
 
 
 def _table(results: Results) -> Table:
-    values: dict[str, Value] = {"error": _error, "safe rate": _safe_rate}
+    values = {"error": _error, "safe rate": _safe_rate}
     rows = []
     for point in results.plan.points():
         medians = (

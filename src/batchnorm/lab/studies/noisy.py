@@ -103,9 +103,7 @@ def _sweep(results: Results, depth: float) -> Curves:
         "Median over the seeds, with 95 % interval. A diverged trial counts as chance.",
         charts.log_axis(results, "rate"),
         ACCURACY,
-        charts.sweep(
-            results, "rate", lambda trial: trial.final_accuracy, where={"depth": depth}
-        ),
+        charts.sweep(results, "rate", lambda trial: trial.final_accuracy, where={"depth": depth}),
     )
 
 

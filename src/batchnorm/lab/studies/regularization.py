@@ -11,7 +11,7 @@ from torch import nn
 
 from .. import charts, comparison, words
 from ..comparison import Setting
-from ..findings import ACCURACY, Effect, Explanation, Findings
+from ..findings import Effect, Explanation, Findings
 from ..networks import mlp
 from ..plan import Plan
 from ..results import Results
@@ -71,7 +71,7 @@ def findings(results: Results) -> Findings:
             charts.bars(
                 results,
                 [
-                    (f"dropout {share:.0%}", lambda arm, n=size, p=share: best(arm, n, p))
+                    (f"dropout {share:.0%}", partial(best, size=size, dropout=share))
                     for share in shares
                 ],
                 lambda trial: trial.final_accuracy,
@@ -86,7 +86,11 @@ def findings(results: Results) -> Findings:
             results,
             (
                 ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
-                ("Dropout", "40 % plain, 5 to 10 % or none with BN", words.swept(results, "dropout")),
+                (
+                    "Dropout",
+                    "40 % plain, 5 to 10 % or none with BN",
+                    words.swept(results, "dropout"),
+                ),
                 ("Training examples", "1.2 million", words.swept(results, "train")),
                 ("Learning rate", words.NOT_STATED, words.swept(results, "rate")),
                 ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),

@@ -120,9 +120,7 @@ _DIGITS = Plan(
     every=15,
     targets=(0.5,),
 )
-_LONG = replace(
-    _DIGITS, grid={"scale": (0.1, 0.3, 1.0), "rate": (0.1, 0.3, 1.0, 3.0)}, steps=1_000
-)
+_LONG = replace(_DIGITS, grid={"scale": (0.1, 0.3, 1.0), "rate": (0.1, 0.3, 1.0, 3.0)}, steps=1_000)
 
 SATURATING = Study(
     name="saturating",

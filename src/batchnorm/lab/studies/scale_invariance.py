@@ -8,12 +8,12 @@ References:
 from dataclasses import replace
 
 from .. import charts, comparison, words
+from ..estimates import Extreme
 from ..findings import Axis, Curves, Effect, Explanation, Findings, Table
 from ..measurements.scales import compare_scales
 from ..measuring import Measuring
 from ..plan import Plan
 from ..results import Results
-from ..estimates import Extreme
 from ..study import Arm, Study
 from ..verdicts import Condition, Readings, judge
 
