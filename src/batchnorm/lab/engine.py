@@ -80,13 +80,14 @@ class Outcome:
     redone: tuple[Damage, ...]
 
 
-def run(study: Study, options: Options, tell: Tell) -> Outcome:
+def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = None) -> Outcome:
     """Run a study, or go on with an interrupted run of it.
 
     Args:
         study: What to run.
         options: How.
         tell: Called as the work goes on.
+        pool: Processes that serve several runs; ``None`` starts some for this run alone.
 
     Returns:
         What was done.
@@ -96,7 +97,7 @@ def run(study: Study, options: Options, tell: Tell) -> Outcome:
         DataError: The task cannot be loaded.
         RunError: The folder holds another run, or a worker was killed.
     """
-    plan = _plan(study, options)
+    plan = settle(study, options)
     _check_device(options.device)
     jobs = configuration.cores() if options.jobs is None else options.jobs
     _at_least_one(jobs, "--jobs")
@@ -113,7 +114,7 @@ def run(study: Study, options: Options, tell: Tell) -> Outcome:
     if missing:
         tracker.announce()
         prepare = partial(_prepare, study, options, plan)
-        _do(prepare, missing, min(jobs, len(missing)), tracker)
+        _do(prepare, missing, min(jobs, len(missing)), tracker, pool)
     known = {str(damage) for damage in redone}
     redone += [damage for damage in tracker.damaged if str(damage) not in known]
     return Outcome(folder, len(missing), tuple(redone))
@@ -123,7 +124,12 @@ def _task(study: Study, options: Options) -> str:
     return options.task or study.tasks[0]
 
 
-def _plan(study: Study, options: Options) -> Plan:
+def settle(study: Study, options: Options) -> Plan:
+    """Return how much of a study is done.
+
+    Raises:
+        OptionError: The study has no such plan, or a number is out of its range.
+    """
     plan = study.plan(_task(study, options), options.scale)
     for value, name in ((options.seeds, "--seeds"), (options.steps, "--steps")):
         if value is not None:
@@ -196,10 +202,14 @@ class _Tracker:
 
 
 def _do(
-    prepare: Callable[[], workers.Work], missing: list[Trial], jobs: int, tracker: _Tracker
+    prepare: Callable[[], workers.Work],
+    missing: list[Trial],
+    jobs: int,
+    tracker: _Tracker,
+    pool: workers.Pool | None,
 ) -> None:
     if jobs > 1:
-        for event in workers.run(prepare, missing, jobs):
+        for event in (pool.run if pool else workers.run)(prepare, missing, jobs):
             tracker.hear(event)
         return
     with _one_thread():
