@@ -98,9 +98,7 @@ def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = 
         RunError: The folder holds another run, or a worker was killed.
     """
     plan = settle(study, options)
-    _check_device(options.device)
     jobs = configuration.cores() if options.jobs is None else options.jobs
-    _at_least_one(jobs, "--jobs")
     folder = RunFolder(options.out)
     existing = configuration.read(folder)
     task = tasks.load(_task(study, options), options.data_dir)
@@ -125,15 +123,17 @@ def _task(study: Study, options: Options) -> str:
 
 
 def settle(study: Study, options: Options) -> Plan:
-    """Return how much of a study is done.
+    """Check the options, and return how much of a study is done.
 
     Raises:
-        OptionError: The study has no such plan, or a number is out of its range.
+        OptionError: The study has no such plan, or an option is out of its range.
     """
     plan = study.plan(_task(study, options), options.scale)
-    for value, name in ((options.seeds, "--seeds"), (options.steps, "--steps")):
+    counts = {"--seeds": options.seeds, "--steps": options.steps, "--jobs": options.jobs}
+    for name, value in counts.items():
         if value is not None:
             _at_least_one(value, name)
+    _check_device(options.device)
     if options.steps is not None and plan.steps is None:
         raise OptionError(
             f"--steps needs a study whose trials take a number of steps, {study.name} has none: "

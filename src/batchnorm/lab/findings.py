@@ -10,15 +10,34 @@ Outcome = Literal["reproduced", "not reproduced", "mixed", "not determined"]
 
 @dataclass(frozen=True)
 class Effect:
-    """An effect size with its interval.
+    """An effect size with its interval, and what it has to be where a claim hangs on it.
 
     Args:
         name: What is compared.
         estimate: How large it is; ``None`` when the trials cannot be compared.
+        above: What its whole interval must lie above for the claim to hold, or ``None``.
+        below: What it must lie below, or ``None``.
     """
 
     name: str
     estimate: Estimate | None
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether the claim hangs on it."""
+        return self.above is not None or self.below is not None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is what it has to be; ``None`` where the trials say nothing."""
+        found = self.estimate
+        if found is None or not found.determined:
+            return None
+        over = self.above is None or found.low > self.above
+        under = self.below is None or found.high < self.below
+        return over and under
 
     def __str__(self) -> str:
         return f"{self.name}: {self.estimate or 'no shared seed'}."
@@ -38,6 +57,7 @@ class Verdict:
         rule: The rule, in words.
         reading: What it means, for someone who does not read code.
         remarks: Further results in words.
+        figure: Which of the study's figures shows the claim.
     """
 
     claim: str
@@ -49,6 +69,7 @@ class Verdict:
     rule: str
     reading: str
     remarks: tuple[str, ...] = ()
+    figure: int = 0
 
     @property
     def effect(self) -> tuple[str, ...]:

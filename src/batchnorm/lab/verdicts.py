@@ -1,7 +1,7 @@
 """From effects to a verdict, by a rule that is calculated and put into words in one place."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .claims import CLAIMS
 from .estimates import Extreme
@@ -43,14 +43,9 @@ class Condition:
     below: float | None = None
 
     @property
-    def met(self) -> bool | None:
-        """Whether it is; ``None`` where the trials say nothing."""
-        found = self.effect.estimate
-        if found is None or not found.determined:
-            return None
-        over = self.above is None or found.low > self.above
-        under = self.below is None or found.high < self.below
-        return over and under
+    def bounded(self) -> Effect:
+        """The effect with its bounds."""
+        return replace(self.effect, above=self.above, below=self.below)
 
     def __str__(self) -> str:
         sides = (("above", self.above), ("below", self.below))
@@ -85,6 +80,7 @@ def judge(
     *,
     others: Sequence[Effect] = (),
     remarks: Sequence[str] = (),
+    figure: int = 0,
 ) -> Verdict:
     """Return the verdict on a claim.
 
@@ -95,18 +91,21 @@ def judge(
         readings: What each outcome means, in plain words.
         others: Effects that are shown and decide nothing.
         remarks: Further results in words.
+        figure: Which of the study's figures shows the claim.
     """
-    found = outcome(condition.met for condition in conditions)
+    bounded = [condition.bounded for condition in conditions]
+    found = outcome(effect.met for effect in bounded)
     return Verdict(
         claim,
         CLAIMS[claim].statement,
         CLAIMS[claim].source,
         found,
         measured,
-        (*(condition.effect for condition in conditions), *others),
+        (*bounded, *others),
         _rule(conditions),
         readings.of(found),
         tuple(remarks),
+        figure,
     )
 
 

@@ -9,7 +9,7 @@ def grid(figure: Grids, grid: Grid) -> Plot:
     """Draw a cell for each row and column, with what was measured in it."""
     width = len(grid.columns)
     cells = [
-        (x, y, grid.values[y][x], grid.texts[y][x].replace("\n", "<br>"))
+        (x, y, grid.texts[y][x].replace("\n", "<br>"))
         for y in range(len(grid.rows))
         for x in range(width)
     ]
@@ -19,9 +19,9 @@ def grid(figure: Grids, grid: Grid) -> Plot:
             "y": y,
             "text": text,
             "showarrow": False,
-            "font": {"size": 11.5, "color": "@page" if value > 0.55 else "@ink"},  # noqa: PLR2004
+            "font": {"size": 11.5, "color": "@ink"},
         }
-        for x, y, value, text in cells
+        for x, y, text in cells
     ]
     heat = {
         "type": "heatmap",

@@ -35,6 +35,7 @@ def fewer_steps(results: Results) -> Verdict:
             refuted="At its best setting the plain sigmoid network did not clearly need more "
             "steps to any of the accuracies.",
         ),
+        figure=1,
     )
 
 
@@ -60,13 +61,14 @@ def trainable_sigmoid(results: Results) -> Verdict:
         found if wider else "not reproduced",
         "Share of the settings (learning rate and weight scale) that end with at least "
         f"{target:.0%} accuracy: {with_bn} with batch normalization, {without} without.",
-        (Effect("Difference", gain),),
+        (Effect("Difference", gain, above=0),),
         f"A setting trains when it ends with at least {target:.0%} accuracy. Reproduced when the "
         "normalized network trains in a larger share of the settings (interval above 0) and the "
         "plain one in none by its median; mixed when in a larger share, but the plain one trains "
         "as well; not reproduced otherwise. The share depends on the grid. The paper's evidence is "
         "a deep Inception network; this one has three hidden layers.",
         _width_reading(wider=wider, trains_anyway=trains_anyway),
+        figure=3,
     )
 
 
@@ -93,7 +95,7 @@ def stable_distribution(results: Results) -> Verdict:
         CLAIMS["C4"].source,
         outcome((clear, mostly)),
         "How far the medians moved in all, plain over normalized:",
-        (Effect("At each one's best setting", at_best),),
+        (Effect("At each one's best setting", at_best, above=1),),
         "Movement: the distance of each unit's median from its place at the previous evaluation, "
         "in units of its 15-to-85 percentile width; the median over the layer's units, summed "
         "over training. Reproduced when the interval of the ratio lies above 1 at the best "
@@ -101,6 +103,7 @@ def stable_distribution(results: Results) -> Verdict:
         "one of the two holds; not reproduced when neither does.",
         _drift_reading(at_best, above, total),
         (f"Above 1 in {above} of {total} equal settings.",),
+        figure=2,
     )
 
 
