@@ -15,6 +15,10 @@ class Estimate(Protocol):
         """The value of no effect."""
 
     @property
+    def log(self) -> bool:
+        """Whether a logarithmic scale suits it."""
+
+    @property
     def least(self) -> float:
         """Smallest value that the trials allow."""
 
@@ -77,6 +81,7 @@ class Ratio:
     low: float
     high: float
     neutral = 1.0
+    log = True
 
     @property
     def determined(self) -> bool:
@@ -124,6 +129,7 @@ class _Known:
     low: float
     high: float
     neutral = 0.0
+    log = False
     determined = True
 
     @property
@@ -184,6 +190,7 @@ class Extreme:
     value: float
     count: int
     neutral = 0.0
+    log = True
     determined = True
 
     @property

@@ -1,0 +1,149 @@
+"""The page of a ledger: every claim with its verdict, its effect and a picture."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from .. import ledger
+from ..findings import Effect, Setting, Verdict
+from ..ledger import OUTCOMES, Judgement, Ledger, Part
+from ..results import Results
+from ..study import Study
+from . import frame
+from .build import build, require, save
+from .forest import forest
+from .palette import ARMS
+from .thumbnails import coloured, style, thumbnail
+
+_PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class Line:
+    """An effect in words and as a drawing."""
+
+    effect: Effect
+    drawing: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One verdict as the page shows it.
+
+    Args:
+        verdict: The verdict.
+        study: Who judged.
+        anchor: Name of its place in the page.
+        report: Where the study's report is.
+        facts: On what, and how much.
+        lines: Its effects, the main one first.
+        picture: The figure that shows it, small.
+        caption: Title of the figure.
+        key: Colour and label of each arm in it.
+        settings: The paper's settings and these.
+    """
+
+    verdict: Verdict
+    study: Study
+    anchor: str
+    report: str
+    facts: str
+    lines: tuple[Line, ...]
+    picture: str
+    caption: str
+    key: tuple[tuple[str, str], ...]
+    settings: tuple[Setting, ...]
+
+
+def write(found: Ledger, changed: Iterable[Part]) -> Path:
+    """Write the page, and the reports of the studies that changed.
+
+    Args:
+        found: The ledger.
+        changed: The studies whose reports are to be written.
+
+    Returns:
+        The page.
+
+    Raises:
+        MissingExtraError: A package is missing.
+        RunError: A file cannot be written.
+    """
+    runs = {part.study.name: part.results for part in found.parts}
+    for part in changed:
+        if part.findings is None or part.results is None:
+            continue
+        report = found.path / part.study.name / "report.html"
+        new = not report.exists()
+        build(part.results, report)
+        place = ledger.place(report.parent)
+        before = runs.get(place.previous.name) if place and place.previous else None
+        if new and before is not None:  # its link to the next study leads somewhere now
+            build(before, found.path / before.study.name / "report.html")
+    return save(render(found), found.path / _PAGE)
+
+
+def render(found: Ledger) -> str:
+    """Return the page."""
+    require()
+    judgements = found.judgements
+    return frame.render(
+        resources.files(__package__).joinpath("ledger.html.j2").read_text(),
+        ledger=found,
+        cards=[_card(one) for one in judgements],
+        claims=len({one.verdict.claim for one in judgements}),
+        counts=[(outcome, found.count(outcome)) for outcome in OUTCOMES],
+        elsewhere=[
+            (one.study, one.results.config["task"])
+            for one in found.parts
+            if one.results is not None
+            and found.asked.get("task") not in {None, one.results.config["task"]}
+        ],
+        machines=_machines(found),
+        arms=ARMS,
+        seconds=sum(part.results.seconds for part in found.parts if part.results),
+    )
+
+
+def _card(one: Judgement) -> Card:
+    arms = [arm.name for arm in one.study.arms]
+    figure = one.findings.figures[one.verdict.figure]
+    return Card(
+        verdict=one.verdict,
+        study=one.study,
+        anchor=f"{one.verdict.claim}-{one.study.name}".lower(),
+        report=f"{one.study.name}/report.html",
+        facts=_facts(one.results),
+        lines=tuple(Line(effect, forest(effect)) for effect in one.verdict.effects),
+        picture=thumbnail(figure, arms),
+        caption=figure.title,
+        key=tuple((style(arm, arms), one.study.arm(arm).label) for arm in coloured(figure)),
+        settings=one.findings.settings,
+    )
+
+
+def _facts(results: Results) -> str:
+    """Return on what a run was made, and how much of it."""
+    plan = results.plan
+    found = [f"on {results.config['task']}", _many(plan.seeds, "seed")]
+    if plan.examples is not None:
+        found.append(f"{plan.examples:,} examples a trial")
+    elif plan.steps is not None:
+        found.append(f"{plan.steps:,} steps a trial")
+    return " · ".join([*found, _many(len(results.trials), "trial")])
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _machines(found: Ledger) -> list[str]:
+    """Return the machines that the studies ran on, each once."""
+    runs = [part.results for part in found.parts if part.results]
+    return list(
+        dict.fromkeys(
+            ", ".join(f"{name} {value}" for name, value in one.environment.items() if value)
+            for one in runs
+        )
+    )
