@@ -1,9 +1,12 @@
 """``batchnorm study``: list the studies and run one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..lab import Options, Study
 
 app = typer.Typer()
 
@@ -26,7 +29,9 @@ def list_studies() -> None:
 
 @app.command("run")
 def run_study(
-    name: Annotated[str, typer.Argument(help="Which study; see `batchnorm study list`.")],
+    name: Annotated[
+        str, typer.Argument(help="Which study; see `batchnorm study list`. Or all of them: all.")
+    ],
     task: Annotated[
         str | None,
         typer.Option(help="What to train on, such as digits, mnist or cifar10."),
@@ -41,7 +46,7 @@ def run_study(
     ] = None,
     device: Annotated[str, typer.Option(help="PyTorch device, such as cpu or cuda.")] = "cpu",
     out: Annotated[
-        Path | None, typer.Option(help="Run folder (default: runs/STUDY-TASK-SCALE).")
+        Path | None, typer.Option(help="Run folder (default: runs/STUDY-TASK-SCALE, or runs/all).")
     ] = None,
     scale: Annotated[
         str | None, typer.Option(help="quick, default, or paper for the paper's own settings.")
@@ -53,19 +58,15 @@ def run_study(
 ) -> None:
     """Run a study and write its report; the same command again goes on where it stopped."""
     from .. import lab
-    from ..lab import report
-    from ._progress import following
-    from ._tables import say, verdicts_table
+    from ..lab import ledger, report
 
-    study = lab.get(name)
+    study = None if name == ledger.ALL else lab.get(name)
     report.require()
     size = lab.scale(scale, quick=quick)
-    task = task or study.tasks[0]
-    folder = out or Path("runs") / "-".join(
-        part for part in (name, task, size) if part != "default"
-    )
+    task = task or (study.tasks[0] if study else None)
+    parts = (name, task, None if size == "default" else size)
     options = lab.Options(
-        out=folder,
+        out=out or Path("runs") / "-".join(part for part in parts if part),
         task=task,
         data_dir=data_dir,
         scale=size,
@@ -74,6 +75,19 @@ def run_study(
         device=device,
         jobs=jobs,
     )
+    if study is None:
+        _run_all(options)
+    else:
+        _run_one(study, options)
+
+
+def _run_one(study: "Study", options: "Options") -> None:
+    from .. import lab
+    from ..lab import report
+    from ._progress import following
+    from ._tables import say, verdicts_table
+
+    folder = options.out
     with following(study.title) as tell:
         outcome = lab.run(study, options, tell)
     if outcome.done == 0:
@@ -84,3 +98,21 @@ def run_study(
     path = report.build(results, outcome.folder.report)
     verdicts_table(study.findings(results))
     say(f"Report: {path}")
+
+
+def _run_all(options: "Options") -> None:
+    from ..lab import all_studies
+    from ..lab.report import ledger as page
+    from ._progress import counting
+    from ._tables import claims_table, say
+
+    ended = []
+    with counting("trials") as tell:
+        for one in all_studies.run(options, tell):
+            path = page.write(one.ledger, [one.part])
+            ended.append(one)
+    for one in ended:
+        for damage in one.redone:
+            say(f"Done again because it was damaged: {one.part.study.name}/{damage}")
+    claims_table(ended[-1].ledger)
+    say(f"Page: {path}")

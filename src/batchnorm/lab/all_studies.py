@@ -2,19 +2,35 @@
 
 import shlex
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from ..errors import OptionError
 from . import engine, ledger, registry, tasks, workers
 from .engine import Options, Progress
 from .ledger import Ledger, Part
+from .records import Damage
 from .study import Study
 
 Tell = Callable[[float, float, str], None]
 _DECIDING = ("scale", "task", "seeds", "steps", "device")
 
 
-def run(options: Options, tell: Tell) -> Iterator[tuple[Ledger, Part]]:
+@dataclass(frozen=True)
+class Ended:
+    """A study has ended.
+
+    Args:
+        part: The study.
+        ledger: All of them as they stand now.
+        redone: What was damaged and has been done again.
+    """
+
+    part: Part
+    ledger: Ledger
+    redone: tuple[Damage, ...]
+
+
+def run(options: Options, tell: Tell) -> Iterator[Ended]:
     """Run every study, each into a folder of its own, or go on where that was interrupted.
 
     Args:
@@ -22,7 +38,7 @@ def run(options: Options, tell: Tell) -> Iterator[tuple[Ledger, Part]]:
         tell: Called with the trials done, of how many, and the title of the study at work.
 
     Yields:
-        The ledger as it stands, and the study that has just ended.
+        Each study when it has ended.
 
     Raises:
         OptionError: An option is out of its range, or no study has a plan for it.
@@ -37,11 +53,11 @@ def run(options: Options, tell: Tell) -> Iterator[tuple[Ledger, Part]]:
     found = ledger.claim(options.out, _command(options), asked)
     with workers.Pool() as pool:
         for at, (study, one) in enumerate(planned):
-            engine.run(study, one, _within(trials, at, study.title, tell), pool)
+            outcome = engine.run(study, one, _within(trials, at, study.title, tell), pool)
             part = ledger.read(options.out, study)
             parts = (part if old.study is study else old for old in found.parts)
             found = replace(found, parts=tuple(parts))
-            yield found, part
+            yield Ended(part, found, outcome.redone)
 
 
 def plan(options: Options, studies: Collection[Study]) -> list[tuple[Study, Options]]:

@@ -36,6 +36,16 @@ class Part:
     findings: Findings | None = None
     reason: str = ""
 
+    @property
+    def gaps(self) -> str:
+        """What is missing of a run that has something to tell, in words; empty when it is whole."""
+        if self.results is None:
+            return ""
+        unfinished, damaged = len(self.results.unfinished), len(self.results.damage)
+        words = [f"{unfinished} trials have not ended."] if unfinished else []
+        words += [f"{damaged} files or lines are damaged."] if damaged else []
+        return " ".join(words)
+
 
 @dataclass(frozen=True)
 class Judgement:
@@ -85,6 +95,11 @@ class Ledger:
     def missing(self) -> tuple[Part, ...]:
         """The studies that have nothing to tell yet."""
         return tuple(part for part in self.parts if part.findings is None)
+
+    @property
+    def partial(self) -> tuple[Part, ...]:
+        """The studies of which a part is missing."""
+        return tuple(part for part in self.parts if part.gaps)
 
     def count(self, outcome: Outcome) -> int:
         """Return how many verdicts have an outcome."""

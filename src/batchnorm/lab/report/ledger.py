@@ -37,7 +37,9 @@ class Card:
         anchor: Name of its place in the page.
         report: Where the study's report is.
         facts: On what, and how much.
-        lines: Its effects, the main one first.
+        main: The effect that stands for it, and where it is mixed one that did not hold.
+        others: Its other effects.
+        met: How many of its conditions are met, in words; empty where there is one.
         picture: The figure that shows it, small.
         caption: Title of the figure.
         key: Colour and label of each arm in it.
@@ -49,7 +51,9 @@ class Card:
     anchor: str
     report: str
     facts: str
-    lines: tuple[Line, ...]
+    main: tuple[Line, ...]
+    others: tuple[Line, ...]
+    met: str
     picture: str
     caption: str
     key: tuple[tuple[str, str], ...]
@@ -109,13 +113,17 @@ def render(found: Ledger) -> str:
 def _card(one: Judgement) -> Card:
     arms = [arm.name for arm in one.study.arms]
     figure = one.findings.figures[one.verdict.figure]
+    lines = [Line(effect, forest(effect)) for effect in one.verdict.effects]
+    main = [lines[0], *_failing(one.verdict, lines[1:])]
     return Card(
         verdict=one.verdict,
         study=one.study,
         anchor=f"{one.verdict.claim}-{one.study.name}".lower(),
         report=f"{one.study.name}/report.html",
         facts=_facts(one.results),
-        lines=tuple(Line(effect, forest(effect)) for effect in one.verdict.effects),
+        main=tuple(main),
+        others=tuple(line for line in lines if line not in main),
+        met=_met(one.verdict),
         picture=thumbnail(figure, arms),
         caption=figure.title,
         key=tuple((style(arm, arms), one.study.arm(arm).label) for arm in coloured(figure)),
@@ -123,10 +131,23 @@ def _card(one: Judgement) -> Card:
     )
 
 
+def _failing(verdict: Verdict, lines: Iterable[Line]) -> list[Line]:
+    """Return the first effect that did not hold, where the first one of all does not tell it."""
+    if verdict.outcome != "mixed" or verdict.effects[0].met is False:
+        return []
+    return [line for line in lines if line.effect.decides and line.effect.met is False][:1]
+
+
+def _met(verdict: Verdict) -> str:
+    """Return how many conditions are met, where there are several."""
+    known = [effect.met for effect in verdict.effects if effect.decides]
+    return f"{known.count(True)} of {len(known)} conditions met" if len(known) > 1 else ""
+
+
 def _facts(results: Results) -> str:
     """Return on what a run was made, and how much of it."""
     plan = results.plan
-    found = [f"on {results.config['task']}", _many(plan.seeds, "seed")]
+    found = [f"task {results.config['task']}", _many(plan.seeds, "seed")]
     if plan.examples is not None:
         found.append(f"{plan.examples:,} examples a trial")
     elif plan.steps is not None:
