@@ -55,7 +55,7 @@ def test_the_rule_says_what_is_calculated():
     assert "“effect 0” lies above 1; “effect 1” lies above 1" in several
     assert "with its whole 95 % interval" in several
     proof = verdict(Extreme(1e-15, 40), below=1e-9).rule
-    assert "“effect 0” lies below 1e-09," in proof
+    assert "“effect 0” lies below 1e-9," in proof
     assert "interval" not in proof
     assert "above -1 points" in verdict(Difference(0, 0, 0), above=-0.01).rule
     assert "below 50%" in verdict(Level(0.1, 0.1, 0.1), below=0.5).rule

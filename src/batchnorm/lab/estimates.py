@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
+from .numbers import number
+
 _MANY, _HUGE = 1_000, 1e6
 
 
@@ -112,7 +114,7 @@ class Ratio:
 
     def bound(self, value: float) -> str:
         """Return a bound as a number."""
-        return f"{value:g}"
+        return number(value)
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,7 @@ class Extreme:
 
     def bound(self, value: float) -> str:
         """Return a bound as a number."""
-        return f"{value:g}"
+        return number(value)
 
 
 def _bounded(least: float, most: float) -> str:

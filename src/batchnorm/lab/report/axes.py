@@ -2,13 +2,17 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from ..findings import Axis
+from ..numbers import number
 
 Plot = dict[str, Any]
 _TRANSPARENT = "rgba(0,0,0,0)"
 _FEW_DECADES = 4
+_STEPS = (1, 2, 5, 10, 20, 50, 100)  # decades between two ticks
+_FEW_VALUES, _CROWDED = 8, 0.06
 
 
 def axis(title: str, **more: Any) -> Plot:
@@ -65,18 +69,31 @@ def _ticks(low: float, high: float) -> Plot:
     """Return the ticks of a logarithmic axis: 1, 3, 10, or decades only where they are many."""
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = last - first
-    step = max(1, decades // 8)
+    step = next((step for step in _STEPS if decades <= 8 * step), _STEPS[-1])
+    first -= first % step
     heads = (1, 3) if decades <= _FEW_DECADES else (1,)
-    ticks = [head * 10.0**power for power in range(first, last + 1, step) for head in heads]
-    shown = [tick for tick in ticks if low * 0.999 <= tick <= high * 1.001]
+    return ticks(
+        head * 10.0**power
+        for power in range(first, last + 1, step)
+        for head in heads
+        if low * 0.999 <= head * 10.0**power <= high * 1.001
+    )
+
+
+def ticks(values: Iterable[float]) -> Plot:
+    """Return ticks at values."""
+    shown = [*values]
     return {"tickvals": shown, "ticktext": [number(tick) for tick in shown]}
 
 
-def number(value: float) -> str:
-    """Return a number for a reader."""
-    if value == 0 or 1e-3 <= abs(value) < 1e6:  # noqa: PLR2004  (beyond, zeros are hard to count)
-        return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"  # noqa: PLR2004
-    return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+def chosen(axis_of: Axis, values: Iterable[float]) -> Plot:
+    """Return ticks at the values that were chosen, where they are few and not crowded."""
+    shown = sorted({value for value in values if value > 0 or not axis_of.log})
+    places = [place(axis_of, value) for value in shown]
+    if not 1 < len(shown) <= _FEW_VALUES:
+        return {}
+    gap = min(right - left for left, right in pairwise(places)) / (places[-1] - places[0])
+    return ticks(shown) if gap > _CROWDED else {}
 
 
 def place(axis_of: Axis, value: float) -> float:

@@ -14,6 +14,7 @@ from ..findings import Table
 from ..ledger import Place
 from ..results import Results
 from . import figures, frame, palette
+from .forest import lines
 
 
 def require() -> None:
@@ -81,6 +82,7 @@ def render(results: Results, place: Place | None = None) -> str:
         resources.files(__package__).joinpath("template.html.j2").read_text(),
         findings=findings,
         place=place,
+        verdicts=[(verdict, lines(verdict)) for verdict in findings.verdicts],
         task_words=results.config["description"],
         target=target,
         censored=[

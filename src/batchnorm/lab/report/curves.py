@@ -8,6 +8,7 @@ from . import axes
 from .axes import Plot
 from .palette import token
 
+_SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")  # for the curves of one arm
 _GAP = 0.065  # between the labels at the ends of curves, as a share of the height
 
 
@@ -18,7 +19,20 @@ def _shown(axis: Axis, values: Sequence[float]) -> list[float | None]:
     ]
 
 
-def _band(figure: Curves | Panels, curve: Curve, colour: str) -> list[Plot]:
+def _edge(axis: Axis, span: Sequence[float], values: Sequence[float]) -> list[float | None]:
+    """Return an edge of a band; one that the axis has no place for runs along its end."""
+    low, high = (10**end if axis.log else end for end in span)
+    return [
+        None
+        if math.isnan(value)
+        else min(max(value, low), high)
+        if axis.log or math.isinf(value)
+        else value
+        for value in values
+    ]
+
+
+def _band(figure: Curves | Panels, curve: Curve, colour: str, span: Sequence[float]) -> list[Plot]:
     """Return the traces of a band; the token's suffix asks the page for a thin colour."""
     common: Plot = {
         "x": _shown(figure.x, curve.x),
@@ -28,37 +42,42 @@ def _band(figure: Curves | Panels, curve: Curve, colour: str) -> list[Plot]:
         "showlegend": False,
     }
     return [
-        {**common, "y": _shown(figure.y, curve.low)},
+        {**common, "y": _edge(figure.y, span, curve.low)},
         {
             **common,
-            "y": _shown(figure.y, curve.high),
+            "y": _edge(figure.y, span, curve.high),
             "fill": "tonexty",
             "fillcolor": f"{colour}/0.16",
         },
     ]
 
 
-def _line(figure: Curves | Panels, curve: Curve, colour: str) -> Plot:
+def _line(figure: Curves | Panels, curve: Curve, colour: str, nth: int = 0) -> Plot:
     number = ".1%" if figure.y.percent else ".3~g"
     name = figure.x.title.removesuffix(" (logarithmic)").lower()
     few = len(curve.x) <= 12  # noqa: PLR2004  (points that were chosen, and not a course in time)
     return {
         "x": _shown(figure.x, curve.x),
         "y": _shown(figure.y, curve.middle),
-        "mode": "lines+markers" if few else "lines",
+        "mode": "lines+markers" if few or nth else "lines",
         "name": curve.label,
         "line": {"color": colour, "width": 2.5, "dash": "dash" if curve.dashed else "solid"},
-        "marker": {"color": colour, "size": 7},
+        "marker": {"color": colour, "size": 7, "symbol": _SYMBOLS[nth % len(_SYMBOLS)]},
         "hovertemplate": f"{curve.label}<br>{name} %{{x:,~g}}: %{{y:{number}}}<extra></extra>",
     }
 
 
 def curves(figure: Curves, arms: Sequence[str]) -> Plot:
-    """Draw curves with their bands, each labelled at its end."""
+    """Draw curves with their bands, each labelled at its end; the page has a legend if narrow."""
+    y = axes.scaled(
+        figure.y,
+        [*figure.marks, *(v for c in figure.curves for s in (c.middle, c.low, c.high) for v in s)],
+    )
     data: list[Plot] = []
-    for curve in figure.curves:
+    for number, curve in enumerate(figure.curves):
         colour = token(arms.index(curve.arm))
-        data += [*_band(figure, curve, colour), _line(figure, curve, colour)]
+        nth = sum(before.arm == curve.arm for before in figure.curves[:number])
+        data += [*_band(figure, curve, colour, y["range"]), _line(figure, curve, colour, nth)]
     shapes = [
         {
             "type": "line",
@@ -72,15 +91,12 @@ def curves(figure: Curves, arms: Sequence[str]) -> Plot:
         }
         for mark in figure.marks
     ]
-    y = axes.scaled(
-        figure.y,
-        [*figure.marks, *(v for c in figure.curves for s in (c.middle, c.low, c.high) for v in s)],
-    )
+    places = [x for curve in figure.curves for x in curve.x]
     longest = max(len(curve.label) for curve in figure.curves)
     layout = axes.layout(
         430,
         margin={"l": 56, "r": 28 + 7.6 * longest, "t": 16, "b": 48},
-        xaxis=axes.scaled(figure.x, [x for curve in figure.curves for x in curve.x], 0.015),
+        xaxis=axes.scaled(figure.x, places, 0.015) | axes.chosen(figure.x, places),
         yaxis=y,
         shapes=shapes,
         annotations=_end_labels(figure, y["range"], arms),
@@ -97,6 +113,7 @@ def _end_labels(figure: Curves, span: Sequence[float], arms: Sequence[str]) -> l
     heights = _apart([height for height, _ in ends])
     return [
         {
+            "name": "end",
             "xref": "paper",
             "x": 1.01,
             "xanchor": "left",
@@ -175,7 +192,8 @@ def panel(figure: Panels, panel: Curve, arms: Sequence[str]) -> Plot:
         yaxis=y,
         annotations=labels,
     )
-    return {"data": [*_band(figure, panel, colour), *edges, middle], "layout": layout}
+    band = _band(figure, panel, colour, y["range"])
+    return {"data": [*band, *edges, middle], "layout": layout}
 
 
 def _spread(values: Sequence[float], gap: float) -> list[float]:

@@ -1,14 +1,28 @@
 """An effect as one line: its interval, its value, the bound of the rule, and no effect."""
 
 import math
+from dataclasses import dataclass
 
 from ..estimates import Estimate
-from ..findings import Axis, Effect
+from ..findings import Axis, Effect, Verdict
 from . import svg
 from .svg import Element, Scale
 
 _WIDTH, _HEIGHT, _MIDDLE, _EDGE = 360.0, 50.0, 25.0, 12.0
 _NEAR = 60.0  # so close to an end, a label stands inside
+
+
+@dataclass(frozen=True)
+class Line:
+    """An effect in words and as a drawing."""
+
+    effect: Effect
+    drawing: str
+
+
+def lines(verdict: Verdict) -> tuple[Line, ...]:
+    """Return the effects of a verdict."""
+    return tuple(Line(effect, forest(effect)) for effect in verdict.effects)
 
 
 def forest(effect: Effect) -> str:

@@ -6,25 +6,17 @@ from importlib import resources
 from pathlib import Path
 
 from .. import ledger
-from ..findings import Effect, Setting, Verdict
+from ..findings import Setting, Verdict
 from ..ledger import OUTCOMES, Judgement, Ledger, Part
 from ..results import Results
 from ..study import Study
 from . import frame
 from .build import build, require, save
-from .forest import forest
+from .forest import Line, lines
 from .palette import ARMS
 from .thumbnails import coloured, style, thumbnail
 
 _PAGE = "index.html"
-
-
-@dataclass(frozen=True)
-class Line:
-    """An effect in words and as a drawing."""
-
-    effect: Effect
-    drawing: str
 
 
 @dataclass(frozen=True)
@@ -113,16 +105,16 @@ def render(found: Ledger) -> str:
 def _card(one: Judgement) -> Card:
     arms = [arm.name for arm in one.study.arms]
     figure = one.findings.figures[one.verdict.figure]
-    lines = [Line(effect, forest(effect)) for effect in one.verdict.effects]
-    main = [lines[0], *_failing(one.verdict, lines[1:])]
+    found = lines(one.verdict)
+    main = (found[0], *_failing(one.verdict, found[1:]))
     return Card(
         verdict=one.verdict,
         study=one.study,
         anchor=f"{one.verdict.claim}-{one.study.name}".lower(),
         report=f"{one.study.name}/report.html",
         facts=_facts(one.results),
-        main=tuple(main),
-        others=tuple(line for line in lines if line not in main),
+        main=main,
+        others=tuple(line for line in found if line not in main),
         met=_met(one.verdict),
         picture=thumbnail(figure, arms),
         caption=figure.title,
@@ -131,11 +123,11 @@ def _card(one: Judgement) -> Card:
     )
 
 
-def _failing(verdict: Verdict, lines: Iterable[Line]) -> list[Line]:
+def _failing(verdict: Verdict, others: Iterable[Line]) -> list[Line]:
     """Return the first effect that did not hold, where the first one of all does not tell it."""
     if verdict.outcome != "mixed" or verdict.effects[0].met is False:
         return []
-    return [line for line in lines if line.effect.decides and line.effect.met is False][:1]
+    return [line for line in others if line.effect.decides and line.effect.met is False][:1]
 
 
 def _met(verdict: Verdict) -> str:

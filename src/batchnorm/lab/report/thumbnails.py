@@ -97,10 +97,14 @@ def _panels(drawing: Element, figure: Panels, kind: Kind) -> None:
 
 
 def _band(drawing: Element, curve: Curve, x: Scale, y: Scale, kind: Kind) -> None:
-    for low, high in zip(
-        _runs(curve, curve.low, x, y), _runs(curve, curve.high, x, y), strict=False
-    ):
-        svg.path(drawing, [*low, *reversed(high)], f"{kind(curve.arm)} band", closed=True)
+    sides = [
+        (x(across), y(low), y(high))
+        for across, low, high in zip(curve.x, curve.low, curve.high, strict=True)
+        if x.holds(across) and not math.isnan(low + high)
+    ]
+    if sides:
+        below, above = ([(side[0], side[part]) for side in sides] for part in (1, 2))
+        svg.path(drawing, [*below, *reversed(above)], f"{kind(curve.arm)} band", closed=True)
 
 
 def _line(

@@ -50,7 +50,7 @@ def findings(results: Results) -> Findings:
         ),
         _READINGS,
         others=(
-            gain(("plain", usual), ("plain", small), f"None, batch {usual} minus batch {small:g}"),
+            gain(("plain", usual), ("plain", small), f"Plain, batch {usual} minus batch {small:g}"),
             gain(("renorm", small), ("bn", small), f"Batch {small:g}, renormalized minus BN"),
             gain(
                 ("ghost", max(batches)),
@@ -70,7 +70,8 @@ def findings(results: Results) -> Findings:
             Curves(
                 "Accuracy at the end by mini-batch",
                 "Median over the seeds, with 95 % interval, each at its best learning rate for "
-                f"that batch, after {results.plan.examples:,} training examples.",
+                f"that batch, after {results.plan.examples:,} training examples. Ghost "
+                "batches hold 16: up to there ghost BN is BN.",
                 charts.log_axis(results, "batch"),
                 ACCURACY,
                 charts.sweep(results, "batch", lambda trial: trial.final_accuracy),
@@ -106,7 +107,7 @@ def _table(results: Results) -> Table:
         (
             f"{batch:g}",
             *(
-                f"{s.final_accuracy:.1%} ({s.words()})"
+                f"{s.final_accuracy:.1%} (rate {s.at['rate']:g})"
                 for s in (_best(results, arm.name, batch) for arm in results.study.arms)
             ),
         )
@@ -114,7 +115,7 @@ def _table(results: Results) -> Table:
     ]
     return Table(
         "Every mini-batch",
-        "Median accuracy at the end and the setting that gave it.",
+        "Median accuracy at the end and the learning rate that gave it.",
         ("Mini-batch", *(arm.label for arm in results.study.arms)),
         tuple(rows),
     )
@@ -159,7 +160,7 @@ BATCH_SIZE = Study(
     question="What does a small mini-batch cost, and which normalization bears it?",
     claims=("C12",),
     arms=(
-        Arm("plain", "none", partial(mlp, activation=nn.ReLU), dashed=True),
+        Arm("plain", "plain", partial(mlp, activation=nn.ReLU), dashed=True),
         *(
             Arm(name, label, partial(mlp, activation=nn.ReLU, norm=norm))
             for name, label, norm in (

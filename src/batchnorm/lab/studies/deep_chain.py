@@ -15,6 +15,7 @@ from ..estimates import Ratio
 from ..findings import Axis, Curves, Effect, Explanation, Findings, Table
 from ..measurements.chains import step_in_chain
 from ..measuring import Measuring
+from ..numbers import number
 from ..plan import Plan
 from ..results import Results, TrialResult
 from ..study import Arm, Study
@@ -103,7 +104,7 @@ def _safe_words(results: Results) -> str:
     ends = []
     for arm in ("plain", "bn"):
         rates = [s.median(_safe_rate).value for s in comparison.settings(results, arm)]
-        ends.append(f"{min(rates):.1g} to {max(rates):.1g}")
+        ends.append(f"{number(min(rates), 1)} to {number(max(rates), 1)}")
     return f"The largest rate that lowers the loss is {ends[0]} plain and {ends[1]} normalized."
 
 
@@ -154,7 +155,7 @@ def _table(results: Results) -> Table:
             for arm in results.study.arms
             for value in values.values()
         )
-        rows.append((*(f"{v:g}" for v in point.values()), *(f"{v:.2g}" for v in medians)))
+        rows.append((*(f"{v:g}" for v in point.values()), *(number(v, 2) for v in medians)))
     names = (f"{arm.label}: {key}" for arm in results.study.arms for key in values)
     return Table(
         "Every setting",

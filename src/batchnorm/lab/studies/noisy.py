@@ -138,7 +138,7 @@ NOISY = Study(
     question="Does it still help when noise makes the distribution of activations unstable?",
     claims=("C10",),
     arms=(
-        Arm("plain", "none", partial(mlp, activation=nn.ReLU), dashed=True),
+        Arm("plain", "plain", partial(mlp, activation=nn.ReLU), dashed=True),
         Arm("bn", "BN", partial(mlp, activation=nn.ReLU, norm="batch")),
         Arm("noisy", "noisy BN", partial(mlp, activation=nn.ReLU, norm="noisy")),
     ),

@@ -120,7 +120,7 @@ NORMS = Study(
     question="Do the L1, L2 and L-infinity norms serve as well as the standard deviation?",
     claims=("C11",),
     arms=(
-        Arm("plain", "none", partial(mlp, activation=nn.ReLU), dashed=True),
+        Arm("plain", "plain", partial(mlp, activation=nn.ReLU), dashed=True),
         Arm("bn", "BN", partial(mlp, activation=nn.ReLU, norm="batch")),
         *(Arm(name, label, partial(mlp, activation=nn.ReLU, norm=name)) for name, label in _OTHERS),
     ),

@@ -134,7 +134,7 @@ REGULARIZATION = Study(
     question="Is dropout still of use in a network with batch normalization?",
     claims=("C5",),
     arms=(
-        Arm("plain", "none", partial(mlp, activation=nn.ReLU), dashed=True),
+        Arm("plain", "plain", partial(mlp, activation=nn.ReLU), dashed=True),
         Arm("bn", "BN", partial(mlp, activation=nn.ReLU, norm="batch")),
     ),
     axes={"train": "Training examples", "dropout": "Dropout", "rate": "Learning rate"},

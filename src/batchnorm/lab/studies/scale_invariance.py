@@ -12,6 +12,7 @@ from ..estimates import Extreme
 from ..findings import Axis, Curves, Effect, Explanation, Findings, Table
 from ..measurements.scales import compare_scales
 from ..measuring import Measuring
+from ..numbers import number
 from ..plan import Plan
 from ..results import Results
 from ..study import Arm, Study
@@ -35,7 +36,9 @@ def findings(results: Results) -> Findings:
         "Largest relative deviation in float64 with an eps too small to matter:",
         [Condition(effect, below=_TOLERANCE) for effect in effects],
         _READINGS,
-        remarks=(f"With the usual eps of {_DEFAULT:g} the output deviates by up to {default}.",),
+        remarks=(
+            f"With the usual eps of {number(_DEFAULT)} the output deviates by up to {default}.",
+        ),
     )
     return Findings(
         headline=verdict.reading,
@@ -44,8 +47,8 @@ def findings(results: Results) -> Findings:
         figures=(
             Curves(
                 "What eps does to it",
-                f"Largest deviation of the output with eps = {_DEFAULT:g}, relative to the largest "
-                "output; median over the seeds, with 95 % interval. The identity is exact only "
+                f"Largest deviation of the output with eps = {number(_DEFAULT)}, relative to the "
+                "largest output; median over the seeds, with 95 % interval. The identity is exact only "
                 "while the variance is large beside eps: small weights feel it.",
                 charts.log_axis(results, "factor"),
                 Axis("Deviation of the output (logarithmic)", log=True),
@@ -82,7 +85,7 @@ def _table(results: Results) -> Table:
         (
             results.study.arm(setting.arm).label,
             f"{setting.at['factor']:g}",
-            f"{setting.at['eps']:g}",
+            number(setting.at["eps"]),
             *(f"{max(trial[key] for trial in setting.trials):.1e}" for key in _MEASURED),
         )
         for arm in results.study.arms
