@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from . import comparison
 from .comparison import Setting
 from .findings import Setting as Row
+from .numbers import number
 from .results import Results
 
 NOT_STATED = "not stated"
@@ -27,7 +28,7 @@ _CENSORED = (
 
 def swept(results: Results, axis: str) -> str:
     """Return the values that a setting was swept over."""
-    return ", ".join(f"{value:g}" for value in results.plan.grid[axis])
+    return ", ".join(number(value) for value in results.plan.grid[axis])
 
 
 def settings(results: Results, rows: Iterable[tuple[str, str, str]], data: str) -> tuple[Row, ...]:

@@ -8,7 +8,7 @@ from ..findings import Axis, Effect, Verdict
 from . import svg
 from .svg import Element, Scale
 
-_WIDTH, _HEIGHT, _MIDDLE, _EDGE = 360.0, 50.0, 25.0, 12.0
+_WIDTH, _MIDDLE, _EDGE = 360.0, 25.0, 12.0
 _NEAR = 60.0  # so close to an end, a label stands inside
 
 
@@ -30,12 +30,15 @@ def forest(effect: Effect) -> str:
     found = effect.estimate
     if found is None or not found.determined:
         return ""
-    drawing = svg.drawing(_WIDTH, _HEIGHT, str(effect), "forest")
+    neutral = not found.log or found.neutral > 0
+    top = 0.0 if effect.decides else _MIDDLE - 12
+    bottom = 2 * _MIDDLE if neutral else _MIDDLE + 12
+    drawing = svg.drawing(_WIDTH, bottom - top, str(effect), "forest", top)
     scale = _scale(effect, found)
     for word, bound in _bounds(effect):
         _allowed(drawing, scale(bound), word)
     svg.line(drawing, (_EDGE, _MIDDLE), (_WIDTH - _EDGE, _MIDDLE), "axis")
-    if not found.log or found.neutral > 0:
+    if neutral:
         _tick(drawing, scale(found.neutral), "no effect", 1, "neutral")
     for word, bound in _bounds(effect):
         _tick(drawing, scale(bound), f"{word} {found.bound(bound)}", -1, "bound")

@@ -12,7 +12,7 @@ Element = ET.Element
 Place = tuple[float, float]
 
 
-def drawing(width: float, height: float, title: str, kind: str) -> Element:
+def drawing(width: float, height: float, title: str, kind: str, top: float = 0.0) -> Element:
     """Return an empty drawing.
 
     Args:
@@ -20,9 +20,10 @@ def drawing(width: float, height: float, title: str, kind: str) -> Element:
         height: Height of it.
         title: What there is to see, for readers who cannot.
         kind: Name of its style.
+        top: Where its scale begins.
     """
     found = ET.Element(
-        "svg", {"class": kind, "viewBox": f"0 0 {width:g} {height:g}", "role": "img"}
+        "svg", {"class": kind, "viewBox": f"0 {top:g} {width:g} {height:g}", "role": "img"}
     )
     ET.SubElement(found, "title").text = title
     return found
