@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import batchnorm
+from batchnorm import lab
 from batchnorm.cli import run
 
 SMALL = ("--quick", "--seeds", "1", "--steps", "5", "--jobs", "1")
@@ -37,6 +38,9 @@ def refused(capsys, *arguments):
             ("study", "run", "convergence", "--task", "mnist", "--data-dir", "/none"),
             "found neither",
         ),
+        (("study", "run", "all", "--task", "cifar"), "need a task out of"),
+        (("study", "run", "all", "--jobs", "0"), "at least 1, got 0"),
+        (("study", "run", "all", "--data-dir", "/none"), "--data-dir needs a --task"),
         (("report", "/none"), "is not a run folder"),
         (("report",), "Missing argument"),
     ],
@@ -86,6 +90,29 @@ def test_a_study_is_run_told_and_reported_again(capsys, tmp_path, monkeypatch):
     assert "Report: " in capsys.readouterr().out
     other = refused(capsys, "study", "run", "convergence", *SMALL, "--steps", "6")
     assert "steps = 5, this command has steps = 6" in other
+
+
+@pytest.mark.usefixtures("few")
+def test_all_studies_are_run_told_and_reported_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(lab.STUDIES, "convergence")
+    assert run(["study", "run", "all", "--quick", "--seeds", "1", "--jobs", "1"]) == 0
+    out = tmp_path / "runs" / "all-quick"
+    printed = capsys.readouterr().out
+    for words in ("C7", "C16", "reproduced", "Page: runs/all-quick/index.html"):
+        assert words in printed
+    for page in (out / "index.html", out / "scale-invariance" / "report.html"):
+        page.unlink()
+    shutil.rmtree(out / "outside-gradient")
+    assert run(["report", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "C7" in printed
+    assert "outside-gradient: It has not started." in printed
+    assert (out / "scale-invariance" / "report.html").exists()
+    (out / "scale-invariance" / "report.html").unlink()
+    (out / "ledger.json").unlink()
+    message = refused(capsys, "study", "run", "all", "--quick", "--seeds", "1")
+    assert "exists and is not the folder of a ledger" in message
 
 
 def test_a_report_of_a_damaged_run_says_what_is_damaged(capsys, small_run, tmp_path):

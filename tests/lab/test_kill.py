@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from interruptible import COMMAND
+from interruptible import COMMAND, command_of
 from lab_runs import TRIALS
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
@@ -16,9 +16,12 @@ STUDY = (*COMMAND, "study", "run", "convergence", "--quick")
 SMALL = ("--seeds", "1", "--steps", "60", "--jobs", "2")
 
 
-def start(out):
+ALL = (*command_of("convergence", "scale-invariance"), "study", "run", "all", "--quick")
+
+
+def start(out, command=STUDY):
     return subprocess.Popen(
-        [*STUDY, *SMALL, "--out", str(out)],
+        [*command, *SMALL, "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -64,6 +67,25 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_leaves_no_worker(tmp_path, r
         again.communicate()
     assert records(out) == records(whole)
     assert ended(out) == TRIALS
+
+
+def test_a_killed_run_of_all_studies_goes_on_to_the_same_bytes(tmp_path, records):
+    out, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(out, ALL)
+    wait_for(lambda: ended(out / "convergence") >= 10)
+    workers = children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: not any(running(worker) for worker in workers), 10)
+    assert 10 <= ended(out / "convergence") < TRIALS, "it was to be killed in the middle"
+    assert not (out / "scale-invariance").exists()
+    for folder in (out, whole):
+        again = start(folder, ALL)
+        assert again.wait(120) == 0, again.stderr.read()
+        again.communicate()
+    for study in ("convergence", "scale-invariance"):
+        assert records(out / study) == records(whole / study)
+    assert (out / "index.html").is_file()
 
 
 def test_an_interrupted_run_says_so_in_one_line(tmp_path):

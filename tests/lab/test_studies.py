@@ -14,6 +14,7 @@ from batchnorm.lab import tasks
 from batchnorm.lab.claims import CLAIMS
 from batchnorm.lab.measurements.outside import POINTS
 from batchnorm.lab.report.build import render
+from batchnorm.lab.report.thumbnails import thumbnail
 
 STUDIES = lab.STUDIES.values()
 TRAINED = [study for study in STUDIES if isinstance(study.work, lab.Training)]
@@ -63,6 +64,8 @@ def check(study, results):
     assert {verdict.claim for verdict in findings.verdicts} == set(study.claims)
     assert all(verdict.outcome in OUTCOMES for verdict in findings.verdicts)
     assert all(verdict.rule and verdict.effects for verdict in findings.verdicts)
+    arms = [arm.name for arm in study.arms]
+    assert all(thumbnail(findings.figures[v.figure], arms) for v in findings.verdicts)
     assert findings.headline
     assert "nan" not in " ".join((findings.headline, *findings.summary, *findings.notes))
     page = render(results)
