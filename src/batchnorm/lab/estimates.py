@@ -156,6 +156,23 @@ class Difference(_Known):
 
 
 @dataclass(frozen=True)
+class Offset(_Known):
+    """A mean difference of two plain numbers over the seeds."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.2g} (95 % interval {self.low:.2g} to {self.high:.2g})"
+
+    @property
+    def brief(self) -> str:
+        """The difference and its interval in the few signs that a table has room for."""
+        return f"{self.value:.2g} [{self.low:.2g}, {self.high:.2g}]"
+
+    def bound(self, value: float) -> str:
+        """Return a bound as a number."""
+        return f"{value:g}"
+
+
+@dataclass(frozen=True)
 class Level(_Known):
     """A median share over the seeds, such as an accuracy."""
 
