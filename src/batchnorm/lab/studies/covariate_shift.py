@@ -150,8 +150,8 @@ def _layers(setting: Setting, key: str) -> list[float]:
 _READINGS = Readings(
     reproduced="Batch normalization did not reduce internal covariate shift by this measure, "
     "though that is what it was made for.",
-    mixed="Batch normalization reduced internal covariate shift by one of the measures and not by the "
-    "other.",
+    mixed="Batch normalization reduced internal covariate shift by one of the measures, and "
+    "not by the other.",
     refuted="Batch normalization reduced internal covariate shift by this measure.",
 )
 _EXPLANATION = Explanation(
