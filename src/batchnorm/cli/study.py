@@ -46,6 +46,18 @@ def run_study(
     scale: Annotated[
         str | None, typer.Option(help="quick, default, or paper for the paper's own settings.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Another value of a setting, or several of one that is swept: rate=0.1,1."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Your own model, as package.module:factory.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Your own data for it, as package.module:loader.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The same as --scale quick.")] = False,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes (default: one for each core).")
@@ -55,14 +67,16 @@ def run_study(
     from .. import lab
     from ..lab import report
     from ._progress import following
+    from ._study_options import own_of, setting_of
     from ._tables import say, verdicts_table
 
     study = lab.get(name)
     report.require()
     size = lab.scale(scale, quick=quick)
-    task = task or study.tasks[0]
+    own = own_of(model, data)
+    task = task or (study.tasks[0] if own is None else None)
     folder = out or Path("runs") / "-".join(
-        part for part in (name, task, size) if part != "default"
+        part for part in (name, task or "own", size) if part != "default"
     )
     options = lab.Options(
         out=folder,
@@ -71,6 +85,8 @@ def run_study(
         scale=size,
         seeds=seeds,
         steps=steps,
+        changes=dict(map(setting_of, changes or [])),
+        own=own,
         device=device,
         jobs=jobs,
     )

@@ -15,17 +15,19 @@ import numpy as np
 
 from .. import charts, comparison, words
 from ..comparison import Setting, Value
-from ..findings import STEPS, Axis, Curves
+from ..findings import ACCURACY, STEPS, Axis, Curves
 from ..findings import Setting as Row
 from ..networks import vgg_or_linear
 from ..plan import Plan, Scale, Settings
 from ..results import Results, TrialResult
 from ..study import Arm
+from ..tasks import OWN
 
 ARMS: tuple[Arm, ...] = (
     Arm("plain", "without BN", vgg_or_linear, dashed=True),
     Arm("bn", "with BN", partial(vgg_or_linear, norm="batch")),
 )
+_TRAINED = 2.5
 AXES: Mapping[str, str] = {"rate": "Learning rate"}
 
 
@@ -45,6 +47,11 @@ def plans(classes: Settings, values: Settings) -> Mapping[tuple[str, Scale], Pla
     )
     images = replace(digits, fixed={**digits.fixed, "test": 1_000}, steps=200)
     longer = replace(images, fixed={**images.fixed, "width": 16}, steps=1_000, every=50)
+    own = replace(
+        digits,
+        grid={"rate": (0.03, 0.1, 0.3)},
+        fixed={"batch": 64, "momentum": 0.0, "decay": 0.0, **classes},
+    )
     paper = replace(
         longer,
         grid={"rate": (0.1,)},
@@ -68,6 +75,8 @@ def plans(classes: Settings, values: Settings) -> Mapping[tuple[str, Scale], Pla
         ("cifar10", "quick"): images,
         ("cifar10", "default"): longer,
         ("cifar10", "paper"): paper,
+        (OWN, "quick"): own,
+        (OWN, "default"): replace(own, steps=1_000, every=50),
         ("linear-regression", "quick"): linear,
         ("linear-regression", "default"): replace(linear, seeds=9, steps=5_000),
         ("linear-regression", "paper"): replace(linear, steps=10_000),
@@ -126,6 +135,50 @@ def curves(results: Results, rate: float, key: str, title: str, caption: str, ax
     )
 
 
+def ends(results: Results) -> tuple[str, ...]:
+    """Return how well the networks were trained that the numbers are of, a line a rate."""
+    lines = []
+    for rate in ordered(results):
+        found = (_end(results, setting) for setting in pair(results, rate))
+        lines.append(f"Rate {rate:g}: {', '.join(found)}.")
+    return (f"{_score(results)[1]} at the end of training:", *lines)
+
+
+def _score(results: Results) -> tuple[str, str]:
+    """Return what says how well a network does: its field and its name."""
+    if results.config["chance"] is None:
+        return "test_loss", "Test loss"
+    return "test_accuracy", "Test accuracy"
+
+
+def _end(results: Results, setting: Setting) -> str:
+    label = results.study.arm(setting.arm).label
+    if results.config["chance"] is None:
+        return f"{label} {setting.median(lambda trial: trial['test_loss']).value:.3g}"
+    return f"{label} {setting.final_accuracy:.0%}"
+
+
+def progress(results: Results, rate: float) -> Curves:
+    """Return how well both networks do by step, at one learning rate."""
+    field, title = _score(results)
+    axis = replace(ACCURACY, title=title) if field == "test_accuracy" else Axis(title)
+    caption = "What the measurements above belong to."
+    return curves(results, rate, field, f"{title} by step", caption, axis)
+
+
+def untrained(results: Results) -> tuple[str, ...]:
+    """Return a note on each network that hardly learned anything, so that little is said of it."""
+    chance = results.config["chance"]
+    return tuple(
+        f"At the rate {rate:g} the network {results.study.arm(setting.arm).label} ends with "
+        f"{setting.final_accuracy:.0%} accuracy, where guessing gives {chance:.0%}: it hardly "
+        "trains, and its gradients are measured on a plateau, where little changes."
+        for rate in ordered(results)
+        for setting in pair(results, rate)
+        if chance is not None and setting.final_accuracy < _TRAINED * chance
+    )
+
+
 def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
     """Return the table of settings, with those that both studies share.
 
@@ -134,7 +187,14 @@ def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
         rows: Further ones.
     """
     plan = results.plan
-    if results.config["task"] == "linear-regression":
+    optimizer = "without momentum or decay"
+    if results.config["task"] == OWN:
+        own = results.config["own"]["model"]
+        network, data, rate, batch, steps = "VGG", "CIFAR-10", "0.1", "128", "15,000"
+        here = f"{own}; without BN, its layers are their weight and bias alone"
+        momentum, decay = plan.fixed["momentum"], plan.fixed["decay"]
+        optimizer = f"momentum {momentum:g}, decay {decay:g}"
+    elif results.config["task"] == "linear-regression":
         network, data = "25 linear maps of 10x10", "1,000 synthetic samples"
         rate, batch, steps, here = "1e-6", "1,000, all of them", words.NOT_STATED, network
     else:
@@ -146,7 +206,7 @@ def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
             ("Network", network, here),
             ("Learning rate", rate, words.swept(results, "rate")),
             ("Mini-batch", batch, f"{plan.fixed['batch']:g}"),
-            ("Optimizer", "SGD; momentum not stated", "without momentum or decay"),
+            ("Optimizer", "SGD; momentum not stated", optimizer),
             ("Steps", steps, f"{plan.steps:,}"),
             *rows,
         ),

@@ -56,7 +56,8 @@ def findings(results: Results) -> Findings:
         settings=shared.settings(
             results, ("Step of the lower layers", "that of training", "the same, on the same batch")
         ),
-        notes=words.notes(results),
+        summary=shared.ends(results),
+        notes=(*shared.untrained(results), *words.notes(results)),
     )
 
 
@@ -104,6 +105,7 @@ def _figures(results: Results, rate: float) -> tuple[Figure, ...]:
             "shift.",
             Axis("Cosine"),
         ),
+        shared.progress(results, rate),
     )
 
 

@@ -50,7 +50,8 @@ def findings(results: Results) -> Findings:
                 f"{nearest:g} to {farthest:g} times the rate, at 8 points",
             ),
         ),
-        notes=(_ABSOLUTE, *words.notes(results)),
+        summary=shared.ends(results),
+        notes=(*shared.untrained(results), _ABSOLUTE, *words.notes(results)),
     )
 
 
@@ -93,6 +94,7 @@ def _figures(results: Results, rate: float) -> tuple[Figure, ...]:
                 for setting in shared.pair(results, rate)
             ),
         ),
+        shared.progress(results, rate),
     )
 
 

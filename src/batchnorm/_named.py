@@ -10,27 +10,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import BatchNormError, DataError, OptionError, RunError
+from .errors import BatchNormError, DataError, OptionError, RunError
 
 
-def model_of(name: str, weights: Path | None) -> nn.Module:
+def model_of(name: str, weights: Path | None = None, option: str = "MODEL") -> nn.Module:
     """Return the model that a factory makes, with weights from a file.
 
     Args:
         name: ``package.module:factory``; the factory takes no arguments. A module is taken as is.
         weights: a ``.safetensors`` file or one of `torch.save`, read without running any code
             that it may hold; `None` keeps the factory's.
+        option: what the command line calls the name.
 
     Raises:
         OptionError: there is no such thing, it is no model, or the file is of an unknown kind.
         DataError: the weights cannot be read, or are not the model's.
         RunError: the factory raised.
     """
-    found = _attribute(name, "MODEL")
-    model = found if isinstance(found, nn.Module) else _called(found, name, "MODEL")
+    found = _attribute(name, option)
+    model = found if isinstance(found, nn.Module) else _called(found, name, option)
     if not isinstance(model, nn.Module):
         raise OptionError(
-            f"MODEL needs to name a torch.nn.Module or a function that returns one, got a "
+            f"{option} needs to name a torch.nn.Module or a function that returns one, got a "
             f"{type(model).__name__} from {name}: name the factory"
         )
     if weights is not None:
