@@ -27,7 +27,7 @@ def model_of(name: str, weights: Path | None = None, option: str = "MODEL") -> n
         DataError: the weights cannot be read, or are not the model's.
         RunError: the factory raised.
     """
-    found = _attribute(name, option)
+    found = attribute(name, option)
     model = found if isinstance(found, nn.Module) else _called(found, name, option)
     if not isinstance(model, nn.Module):
         raise OptionError(
@@ -49,7 +49,7 @@ def batches_of(name: str) -> Iterable[Any]:
         OptionError: there is no such thing, or it is no iterable of batches.
         RunError: the function raised.
     """
-    found = _attribute(name, "--data")
+    found = attribute(name, "--data")
     batches = found if isinstance(found, Iterable) else _called(found, name, "--data")
     if not isinstance(batches, Iterable) or isinstance(batches, torch.Tensor | Mapping):
         raise OptionError(
@@ -105,7 +105,16 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _attribute(name: str, option: str) -> Any:
+def attribute(name: str, option: str) -> Any:
+    """Return what a name stands for, importing its module where that was not done yet.
+
+    Args:
+        name: ``package.module:attribute``.
+        option: what the command line calls the name.
+
+    Raises:
+        OptionError: there is no such thing.
+    """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise OptionError(f"{option} needs package.module:name, got {name!r}: write it so")

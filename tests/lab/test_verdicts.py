@@ -105,6 +105,11 @@ def test_the_outcome_of_conditions(met, expected):
             "-0.01 points (95 % interval -0.1 to 0)",
             "-0.01 [-0.1, 0]",
         ),
+        (
+            statistics.offset([0.9, 0.7], [0.8, 0.6]),
+            "0.1 (95 % interval 0.1 to 0.1)",
+            "0.1 [0.1, 0.1]",
+        ),
         (Extreme(3e-16, 7), "3e-16 (largest of 7 instances)", "3e-16"),
         (
             Ratio(2e7, 2e7, 999.4, 1e77),

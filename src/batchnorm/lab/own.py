@@ -1,7 +1,8 @@
 """A user's own model and data in place of a study's, known by name in every process."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,8 +44,8 @@ class Own:
             DataError: The batches are not what a network can be trained on.
             RunError: The loader raised.
         """
-        with torch.random.fork_rng(), _named.blaming(self.data):
-            torch.manual_seed(0)
+        _import(self.data, "--data")
+        with _seeded(0), _named.blaming(self.data):
             inputs, targets = _gathered(_named.batches_of(self.data), self.data)
         test = torch.arange(len(inputs)) % _EVERY == _EVERY - 1
         classes = not targets.is_floating_point()
@@ -122,8 +123,8 @@ class OwnNetwork:
             RunError: The factory raised.
             SurgeryError: The model cannot be traced.
         """
-        with torch.random.fork_rng():
-            torch.manual_seed(generator.initial_seed())
+        _import(self.model, "--model")
+        with _seeded(generator.initial_seed()):
             model = copy.deepcopy(_named.model_of(self.model, option="--model"))
         if any(isinstance(module, _BatchNorm) for module in model.modules()):
             if not self.normalized:
@@ -140,6 +141,19 @@ class OwnNetwork:
                 f"--model needs batch normalization, or linear maps with nonlinearities behind "
                 f"them where it can be put, {self.model} has neither: put it in by hand"
             )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def _import(name: str, option: str) -> None:
+    """Import what a name needs, so that what the import draws does not come out of a later seed."""
+    with _seeded(0):
+        _named.attribute(name, option)
 
 
 def _gathered(batches: Iterable[Any], name: str) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ References:
 """
 
 import math
+from itertools import zip_longest
 
 import numpy as np
 
@@ -118,7 +119,10 @@ def _by_layer(results: Results, rates: tuple[float, ...]) -> Table:
         tuple(
             (str(number), *cells)
             for number, cells in enumerate(
-                zip(*(column for rate in rates for column in _cells(results, rate)), strict=True),
+                zip_longest(
+                    *(column for rate in rates for column in _cells(results, rate)),
+                    fillvalue="no number",  # where a gradient was never finite
+                ),
                 start=2,
             )
         ),
@@ -145,8 +149,7 @@ def _layers(setting: Setting, key: str) -> list[float]:
         for record in trial.evaluations
         if record[key] is not None
     ]
-    found: list[float] = np.nanmedian(np.array(rows, np.float64), axis=0).tolist()
-    return found
+    return [float(np.nanmedian(layer)) for layer in zip(*rows, strict=True)]
 
 
 _READINGS = Readings(
