@@ -15,7 +15,7 @@ import numpy as np
 
 from .. import charts, comparison, words
 from ..comparison import Setting, Value
-from ..findings import ACCURACY, STEPS, Axis, Curves
+from ..findings import ACCURACY, Axis, Curves
 from ..findings import Setting as Row
 from ..networks import vgg_or_linear
 from ..plan import Plan, Scale, Settings
@@ -27,6 +27,7 @@ ARMS: tuple[Arm, ...] = (
     Arm("plain", "without BN", vgg_or_linear, dashed=True),
     Arm("bn", "with BN", partial(vgg_or_linear, norm="batch")),
 )
+LINEAR_STEPS = Axis("Training steps")
 _TRAINED = 2.5
 AXES: Mapping[str, str] = {"rate": "Learning rate"}
 
@@ -129,7 +130,7 @@ def curves(results: Results, rate: float, key: str, title: str, caption: str, ax
     return Curves(
         f"{title}, learning rate {rate:g}",
         f"{caption} Line: median over the seeds. Band: from the smallest to the largest.",
-        replace(STEPS, title="Training steps", log=False),
+        LINEAR_STEPS,
         axis,
         tuple(charts.series(results, setting, key) for setting in pair(results, rate)),
     )

@@ -101,7 +101,7 @@ def _figures(results: Results, rate: float) -> tuple[Figure, ...]:
             results,
             rate,
             "cosine",
-            "Do both gradients point the same way?",
+            "Direction of the gradients",
             "The cosine between the two gradients, the median over the layers; the lower, the more "
             "shift.",
             Axis("Cosine"),
@@ -153,11 +153,11 @@ def _layers(setting: Setting, key: str) -> list[float]:
 
 
 _READINGS = Readings(
-    reproduced="Batch normalization did not reduce internal covariate shift by this measure, "
-    "though that is what it was made for.",
+    reproduced="Batch normalization did not reduce internal covariate shift, though that is what "
+    "it was made for.",
     mixed="Batch normalization reduced internal covariate shift by one of the measures, and "
     "not by the other.",
-    refuted="Batch normalization reduced internal covariate shift by this measure.",
+    refuted="Batch normalization reduced internal covariate shift by both measures.",
 )
 _EXPLANATION = Explanation(
     done="While a network trained with and without batch normalization, each layer's gradient was "
@@ -166,9 +166,9 @@ _EXPLANATION = Explanation(
     see="How far the two gradients lie apart, and whether they point the same way. If "
     "normalization worked by holding still what a layer has to learn from, its curve would lie "
     "clearly below in the first figure, and above in the second.",
-    means="Do not choose batch normalization for stable inputs of the layers: measure what it "
-    "changes. The smoothness of the loss (the study landscape) is the other explanation, and "
-    "--model and --data measure both on your own model.",
+    means="Why batch normalization helps is not settled by the name that it was given: what a "
+    "layer has to follow depends on the learning rate, too. The smoothness of the loss (the study "
+    "landscape) is the other explanation; --model and --data measure both on your own model.",
 )
 
 COVARIATE_SHIFT = Study(

@@ -6,7 +6,7 @@ References:
 """
 
 from .. import charts, comparison, words
-from ..findings import STEPS, Axis, Effect, Explanation, Figure, Findings, Panels
+from ..findings import Axis, Effect, Explanation, Figure, Findings, Panels
 from ..probes import Landscape
 from ..results import Results
 from ..study import Study
@@ -87,12 +87,13 @@ def _figures(results: Results, rate: float) -> tuple[Figure, ...]:
             f"The loss along the gradient, learning rate {rate:g}",
             "With seed 0. Line: the loss of a mini-batch. Band: its range over the steps along its "
             "gradient. A band below the line means that every step that was tried helps.",
-            STEPS,
+            shared.LINEAR_STEPS,
             Axis("Loss (logarithmic)", log=True),
             tuple(
                 charts.bands(results, setting, ("loss", "loss_low", "loss_high"))
                 for setting in shared.pair(results, rate)
             ),
+            ("lowest", "loss", "highest"),
         ),
         shared.progress(results, rate),
     )
