@@ -101,6 +101,11 @@ def test_the_outcome_of_conditions(met, expected):
         ),
         (statistics.level([0.5, 0.5, 0.5]), "50% (95 % interval 50% to 50%)", "50% [50%, 50%]"),
         (
+            Difference(-2e-17, -0.005, 0.01),
+            "0 points (95 % interval -0.5 to 1)",
+            "0 [-0.5, 1]",
+        ),
+        (
             Difference(-0.0001, -0.001, 0.0),
             "-0.01 points (95 % interval -0.1 to 0)",
             "-0.01 [-0.1, 0]",

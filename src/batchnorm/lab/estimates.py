@@ -234,7 +234,7 @@ def _bounded(least: float, most: float) -> str:
 
 
 def _points(share: float) -> str:
-    value = 100 * share + 0.0  # and not -0
+    value = round(100 * share, 9) + 0.0  # rounding errors of a mean are none, and -0 is 0
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"  # noqa: PLR2004
 
 
