@@ -7,6 +7,7 @@ CONFIG = {
     "scale": "quick",
     "device": "cpu",
     "description": "made up",
+    "chance": 0.1,
 }
 CHANCE = 0.1
 

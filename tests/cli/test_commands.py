@@ -33,6 +33,12 @@ def refused(capsys, *arguments):
         (("study", "run", "convergence", "--seeds", "0"), "at least 1, got 0"),
         (("study", "run", "convergence", "--steps", "-3"), "at least 1, got -3"),
         (("study", "run", "convergence", "--jobs", "0"), "at least 1, got 0"),
+        (("study", "run", "convergence", "--set", "rate"), "as in rate=0.1,1, got 'rate'"),
+        (("study", "run", "convergence", "--set", "rate=inf"), "as in rate=0.1,1, got 'rate=inf'"),
+        (("study", "run", "convergence", "--set", "x=1"), "a setting out of scale, rate, batch"),
+        (("study", "run", "landscape", "--model", "m:f"), "add --data package.module:loader"),
+        (("study", "run", "landscape", "--data", "m:f"), "add --model package.module:factory"),
+        (("study", "run", "landscape", "--model", "m:f", "--data", "m:f"), "m raised ModuleNot"),
         (("study", "run", "convergence", "--device", "abacus"), "--device needs a device"),
         (
             ("study", "run", "convergence", "--task", "mnist", "--data-dir", "/none"),

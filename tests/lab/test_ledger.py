@@ -113,6 +113,7 @@ def test_a_study_without_a_plan_of_the_scale_is_left_out_and_told(tmp_path):
         ({"jobs": 0}, "--jobs needs a number of at least 1"),
         ({"device": "abacus"}, "--device needs a device"),
         ({"data_dir": "/none"}, "--data-dir needs a --task"),
+        ({"changes": {"rate": (1.0,)}}, "all studies take no --set, --model or --data"),
     ],
 )
 def test_a_bad_option_is_refused_before_anything_is_made(tmp_path, options, words):

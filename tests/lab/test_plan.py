@@ -45,3 +45,25 @@ def test_a_scale_is_asked_for_once():
         scale("big")
     with pytest.raises(OptionError, match="--quick and --scale paper ask for two scales"):
         scale("paper", quick=True)
+
+
+def test_settings_take_other_values():
+    plan = Plan(2, {"rate": (0.1, 1.0)}, {"batch": 60.0}, steps=5)
+    changed = plan.changed({"rate": (0.3,), "batch": (30.0,)})
+    assert (changed.grid, changed.fixed) == ({"rate": (0.3,)}, {"batch": 30.0})
+    assert plan.grid == {"rate": (0.1, 1.0)}, "a plan is shared and stays"
+    assert plan.changed({}) == plan
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"decay": (1.0,)}, "--set needs a setting out of rate, batch, got 'decay'"),
+        ({"batch": (1.0, 2.0)}, "one value of batch, which is not swept, got 2"),
+        ({"rate": (1.0, 1.0)}, r"values of rate that differ, got \(1.0, 1.0\)"),
+    ],
+)
+def test_settings_that_are_none_are_refused(changes, words):
+    plan = Plan(2, {"rate": (0.1, 1.0)}, {"batch": 60.0})
+    with pytest.raises(OptionError, match=words):
+        plan.changed(changes)

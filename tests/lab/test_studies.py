@@ -39,7 +39,7 @@ def test_a_study_is_whole(study):
     assert all(re.fullmatch("[a-z0-9-]+", arm.name) for arm in study.arms)
     assert quick(study).seeds >= 5
     for (task, _), plan in study.plans.items():
-        assert task in tasks.TASKS
+        assert task in {*tasks.TASKS, tasks.OWN}
         assert tuple(plan.grid) == tuple(study.axes)
         ids = [trial.id for trial in study.trials(plan)]
         assert len(set(ids)) == len(ids)
@@ -50,7 +50,9 @@ def test_a_study_is_whole(study):
 def some_results(study, seed):
     """A made-up run in which anything can be: trials that reach their targets or none."""
     draw = random.Random(seed)  # noqa: S311
-    fields = dict.fromkeys(study.work.fields, 0.5)
+    fields = {
+        name: [0.5, 0.7] if name in {"distances", "cosines"} else 0.5 for name in study.work.fields
+    }
     return made_up.trained(
         study,
         quick(study),
@@ -288,3 +290,74 @@ def test_deep_chain_asks_what_normalization_tames(terms, error, spread, expected
         }
 
     assert outcome("deep-chain", made_up.measured(study, plan, record)) == expected
+
+
+def along(study, plain, normalized, other=None):
+    """A run of ``landscape`` or ``covariate-shift`` in which each arm measures the same always."""
+    found, plan = lab.get(study), quick(lab.get(study))
+
+    def number(trial):
+        if trial["rate"] != 0.1 and other is not None:
+            return other
+        return plain if trial.arm == "plain" else normalized
+
+    def evaluations(trial):
+        numbers = {
+            name: [number(trial)] * 2 if name.endswith("es") else number(trial)
+            for name in found.work.fields[4:]
+        }
+        return tuple(
+            {"step": step, "test_loss": 1.0, "test_accuracy": 0.9, **numbers}
+            for step in found.work.schedule(plan, trial)
+        )
+
+    return made_up.run(found, plan, evaluations)
+
+
+@pytest.mark.parametrize(
+    ("plain", "normalized", "expected"),
+    [(2.0, 1.0, "reproduced"), (1.0, 2.0, "not reproduced"), (1.0, 1.0, "not reproduced")],
+)
+def test_landscape_asks_who_is_smoother(plain, normalized, expected):
+    assert outcome("landscape", along("landscape", plain, normalized)) == expected
+
+
+def test_a_loss_that_overflowed_is_the_rougher_one():
+    assert outcome("landscape", along("landscape", None, 1.0)) == "reproduced"
+    assert outcome("landscape", along("landscape", 1.0, None)) == "not reproduced"
+
+
+@pytest.mark.parametrize(
+    ("plain", "normalized", "expected"),
+    [
+        (0.5, 0.5, "reproduced"),  # nothing is reduced
+        (0.5, 0.3, "mixed"),  # the distance is smaller, the cosine is no larger
+        (0.3, 0.5, "mixed"),
+        (0.5, 0.46, "reproduced"),  # within the tenth that counts as the same
+    ],
+)
+def test_covariate_shift_asks_whether_it_is_reduced(plain, normalized, expected):
+    assert outcome("covariate-shift", along("covariate-shift", plain, normalized)) == expected
+
+
+@pytest.mark.parametrize("study", ["landscape", "covariate-shift"])
+def test_the_rate_that_the_paper_states_decides(study):
+    results = along(study, 1.0, 1.0, other=7.0)
+    rules = lab.get(study).findings(results).verdicts[0].rule
+    assert "Rate 0.1" in rules
+    assert "Rate 0.03" not in rules
+
+
+@pytest.mark.parametrize("study", ["landscape", "covariate-shift"])
+def test_a_network_that_hardly_trains_is_named(study):
+    found = lab.get(study)
+    results = made_up.trained(
+        found,
+        quick(found),
+        lambda trial: (50, 0.15 if trial.arm == "plain" else 0.9),
+        fields={n: [0.5] if n.endswith("es") else 0.5 for n in found.work.fields[4:]}
+        | {"test_loss": 1.0},
+    )
+    notes = found.findings(results).notes
+    assert sum("it hardly trains" in note for note in notes) == len(results.plan.grid["rate"])
+    assert all("without BN" in note for note in notes if "hardly trains" in note)

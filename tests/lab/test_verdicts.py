@@ -101,9 +101,19 @@ def test_the_outcome_of_conditions(met, expected):
         ),
         (statistics.level([0.5, 0.5, 0.5]), "50% (95 % interval 50% to 50%)", "50% [50%, 50%]"),
         (
+            Difference(-2e-17, -0.005, 0.01),
+            "0 points (95 % interval -0.5 to 1)",
+            "0 [-0.5, 1]",
+        ),
+        (
             Difference(-0.0001, -0.001, 0.0),
             "-0.01 points (95 % interval -0.1 to 0)",
             "-0.01 [-0.1, 0]",
+        ),
+        (
+            statistics.offset([0.9, 0.7], [0.8, 0.6]),
+            "0.1 (95 % interval 0.1 to 0.1)",
+            "0.1 [0.1, 0.1]",
         ),
         (Extreme(3e-16, 7), "3e-16 (largest of 7 instances)", "3e-16"),
         (

@@ -51,6 +51,18 @@ def run_study(
     scale: Annotated[
         str | None, typer.Option(help="quick, default, or paper for the paper's own settings.")
     ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Another value of a setting, or several of one that is swept: rate=0.1,1."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Your own model, as package.module:factory.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Your own data for it, as package.module:loader.")
+    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="The same as --scale quick.")] = False,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes (default: one for each core).")
@@ -59,12 +71,15 @@ def run_study(
     """Run a study and write its report; the same command again goes on where it stopped."""
     from .. import lab
     from ..lab import ledger, report
+    from ._study_options import own_of, setting_of
 
     study = None if name == ledger.ALL else lab.get(name)
     report.require()
     size = lab.scale(scale, quick=quick)
-    task = task or (study.tasks[0] if study else None)
-    parts = (name, task, None if size == "default" else size)
+    own = own_of(model, data)
+    if study is not None and own is None:
+        task = task or study.tasks[0]
+    parts = (name, task or ("own" if own else None), None if size == "default" else size)
     options = lab.Options(
         out=out or Path("runs") / "-".join(part for part in parts if part),
         task=task,
@@ -72,6 +87,8 @@ def run_study(
         scale=size,
         seeds=seeds,
         steps=steps,
+        changes=dict(map(setting_of, changes or [])),
+        own=own,
         device=device,
         jobs=jobs,
     )

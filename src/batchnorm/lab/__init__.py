@@ -5,6 +5,7 @@ from .engine import Outcome as Outcome
 from .engine import Progress as Progress
 from .engine import run as run
 from .measuring import Measuring as Measuring
+from .own import Own as Own
 from .plan import Plan as Plan
 from .plan import Trial as Trial
 from .plan import scale as scale

@@ -73,6 +73,11 @@ def plan(options: Options, studies: Collection[Study]) -> list[tuple[Study, Opti
     Raises:
         OptionError: An option is out of its range, or no study has a plan for it.
     """
+    if options.changes or options.own is not None:
+        raise OptionError(
+            "all studies take no --set, --model or --data, because none of these fits them all: "
+            "leave it out, or name one study"
+        )
     if options.data_dir is not None and options.task is None:
         raise OptionError("--data-dir needs a --task that its files are of: give both, or neither")
     known = dict.fromkeys(

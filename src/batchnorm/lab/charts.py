@@ -202,9 +202,20 @@ def _bar(setting: Setting, label: str, group: str, median: Median, axis: Axis) -
 
 def unit_bands(results: Results, setting: Setting) -> Curve:
     """Return the percentiles of the observed unit in the first trial of a setting."""
+    return bands(results, setting, ("p50", "p15", "p85"))
+
+
+def bands(results: Results, setting: Setting, fields: tuple[str, str, str]) -> Curve:
+    """Return three fields by step in the first trial of a setting.
+
+    Args:
+        results: The run.
+        setting: Whose first trial.
+        fields: The middle, the lower and the upper one.
+    """
     length = len(results.schedule)
     trial = setting.trials[0]
-    bands = (trial.series(field, length).tolist() for field in ("p50", "p15", "p85"))
+    bands = (trial.series(field, length).tolist() for field in fields)
     found = curve(results, setting.arm, results.schedule, *bands)
     return replace(found, label=f"{found.label} ({setting.words()})")
 

@@ -46,6 +46,15 @@ CLAIMS = {
         "the gradient of the input stay, the gradient of the weights shrinks as they grow.",
         f"{_PAPER}, section 3.3",
     ),
+    "C8": Claim(
+        "Batch normalization does not reduce internal covariate shift.",
+        f"{_SANTURKAR}, section 2.2, definition 2.1 and figure 3",
+    ),
+    "C9": Claim(
+        "Batch normalization makes the loss smoother: along the gradient, the loss and the "
+        "gradient change less.",
+        f"{_SANTURKAR}, section 3.1 and figure 4",
+    ),
     "C10": Claim(
         "Batch normalization trains as well when noise makes the distribution of activations "
         "unstable on purpose.",

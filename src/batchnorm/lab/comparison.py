@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import RunError
 from . import statistics
-from .estimates import Difference, Extreme, Median, Ratio
+from .estimates import Difference, Extreme, Median, Offset, Ratio
 from .plan import Settings
 from .results import Results, TrialResult
 
@@ -140,6 +140,23 @@ def step_ratio(results: Results, above: Setting, below: Setting, target: float) 
     """Return how many times more steps to the target one setting takes than another."""
     limit = results.plan.steps or math.inf
     return ratio(above, below, lambda trial: trial.steps_to(target), limit)
+
+
+def offset(first: Setting, second: Setting, value: Value) -> Offset | None:
+    """Return the mean difference of a number over the seeds that both settings have.
+
+    Args:
+        first: What it is subtracted from.
+        second: What is subtracted.
+        value: What is compared.
+
+    Returns:
+        ``None`` when they share no seed, or a number is not finite.
+    """
+    ours, theirs = _pairs(first, second, value)
+    if not ours or not all(map(math.isfinite, (*ours, *theirs))):
+        return None
+    return statistics.offset(ours, theirs)
 
 
 def accuracy_difference(first: Setting, second: Setting) -> Difference | None:

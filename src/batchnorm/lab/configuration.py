@@ -3,12 +3,14 @@
 import json
 import os
 import platform
+from dataclasses import asdict
 
 import numpy as np
 import torch
 
 from .. import __version__
 from ..errors import RunError
+from .own import Own
 from .plan import Plan, Scale
 from .store import Json, RunFolder
 from .study import Study
@@ -24,7 +26,9 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def of(study: Study, task: Task, plan: Plan, *, scale: Scale, device: str) -> Json:
+def of(
+    study: Study, task: Task, plan: Plan, *, scale: Scale, device: str, own: Own | None = None
+) -> Json:
     """Return everything that decides the records of a run, as JSON holds it."""
     content: Json = {
         "format": FORMAT,
@@ -36,6 +40,7 @@ def of(study: Study, task: Task, plan: Plan, *, scale: Scale, device: str) -> Js
         "scale": scale,
         "device": device,
         **plan.to_json(),
+        **({} if own is None else {"own": asdict(own)}),
         "made_with": {"batchnorm": __version__, "torch": str(torch.__version__)},
     }
     understood: Json = json.loads(json.dumps(content))

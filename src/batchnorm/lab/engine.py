@@ -1,17 +1,18 @@
 """Running a study: settle the configuration, resume what is there, do what is missing."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import OptionError
+from ..errors import DataError, OptionError
 from . import configuration, tasks, workers
+from .own import Own
 from .plan import Plan, Scale, Trial
 from .records import Damage
 from .store import RunFolder
@@ -29,6 +30,8 @@ class Options:
         scale: Which of the study's plans to take.
         seeds: Number of seeds instead of the plan's.
         steps: Steps of each trial instead of the plan's.
+        changes: Values of settings instead of the plan's, several for one that is swept.
+        own: The user's model and data instead of the study's; there is no ``task`` then.
         device: PyTorch's name of the device.
         jobs: Number of worker processes; ``None`` is one for each core, 1 is this process.
         checkpoint_seconds: Shortest time between two checkpoints of a trial.
@@ -40,6 +43,8 @@ class Options:
     scale: Scale = "default"
     seeds: int | None = None
     steps: int | None = None
+    changes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    own: Own | None = None
     device: str = "cpu"
     jobs: int | None = None
     checkpoint_seconds: float = 2.0
@@ -97,12 +102,18 @@ def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = 
         DataError: The task cannot be loaded.
         RunError: The folder holds another run, or a worker was killed.
     """
+    if options.own is not None:
+        study = options.own.adapt(study)
     plan = settle(study, options)
     jobs = configuration.cores() if options.jobs is None else options.jobs
     folder = RunFolder(options.out)
     existing = configuration.read(folder)
-    task = tasks.load(_task(study, options), options.data_dir)
-    config = configuration.of(study, task, plan, scale=options.scale, device=options.device)
+    task = _load(study, options)
+    if options.own is not None and existing is None:
+        options.own.check(study, task)
+    config = configuration.of(
+        study, task, plan, scale=options.scale, device=options.device, own=options.own
+    )
     if existing is None:
         configuration.claim(folder, config)
     else:
@@ -111,7 +122,7 @@ def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = 
     tracker = _Tracker(folder, study, plan, missing, tell)
     if missing:
         tracker.announce()
-        prepare = partial(_prepare, study, options, plan)
+        prepare = partial(_prepare, study, options, plan, task.digest())
         _do(prepare, missing, min(jobs, len(missing)), tracker, pool)
     known = {str(damage) for damage in redone}
     redone += [damage for damage in tracker.damaged if str(damage) not in known]
@@ -119,7 +130,16 @@ def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = 
 
 
 def _task(study: Study, options: Options) -> str:
-    return options.task or study.tasks[0]
+    if options.own is None:
+        return options.task or study.tasks[0]
+    if options.task is not None or options.data_dir is not None:
+        raise OptionError("--model and --data take the place of --task and --data-dir: give either")
+    return tasks.OWN
+
+
+def _load(study: Study, options: Options) -> tasks.Task:
+    name = _task(study, options)
+    return tasks.load(name, options.data_dir) if options.own is None else options.own.task()
 
 
 def settle(study: Study, options: Options) -> Plan:
@@ -139,6 +159,7 @@ def settle(study: Study, options: Options) -> Plan:
             f"--steps needs a study whose trials take a number of steps, {study.name} has none: "
             "leave it out"
         )
+    plan = plan.changed(options.changes)
     return replace(plan, seeds=options.seeds or plan.seeds, steps=options.steps or plan.steps)
 
 
@@ -228,10 +249,16 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _prepare(study: Study, options: Options, plan: Plan) -> workers.Work:
+def _prepare(study: Study, options: Options, plan: Plan, digest: str) -> workers.Work:
     """Load what a worker needs and return the function that does one trial."""
     torch.set_num_threads(1)
-    task = tasks.load(_task(study, options), options.data_dir).to(torch.device(options.device))
+    task = _load(study, options)
+    if task.digest() != digest:
+        raise DataError(
+            f"{task.title} needs to give the same data in every process, and gave others here: "
+            "seed what it draws, or let it not shuffle"
+        )
+    task = task.to(torch.device(options.device))
     folder = RunFolder(options.out)
 
     def work(trial: Trial, tell: workers.Tell) -> tuple[float, Damage | None]:

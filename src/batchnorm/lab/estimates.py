@@ -164,6 +164,23 @@ class Difference(_Known):
 
 
 @dataclass(frozen=True)
+class Offset(_Known):
+    """A mean difference of two plain numbers over the seeds."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.2g} (95 % interval {self.low:.2g} to {self.high:.2g})"
+
+    @property
+    def brief(self) -> str:
+        """The difference and its interval in the few signs that a table has room for."""
+        return f"{self.value:.2g} [{self.low:.2g}, {self.high:.2g}]"
+
+    def bound(self, value: float) -> str:
+        """Return a bound as a number."""
+        return f"{value:g}"
+
+
+@dataclass(frozen=True)
 class Level(_Known):
     """A median share over the seeds, such as an accuracy."""
 
@@ -226,7 +243,7 @@ def _bounded(least: float, most: float) -> str:
 
 
 def _points(share: float) -> str:
-    value = 100 * share + 0.0  # and not -0
+    value = round(100 * share, 9) + 0.0  # rounding errors of a mean are none, and -0 is 0
     return f"{value:.0f}" if abs(value) >= 10 else f"{value:.2g}"  # noqa: PLR2004
 
 

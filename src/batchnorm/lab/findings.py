@@ -123,13 +123,14 @@ class Curves:
 
 @dataclass(frozen=True)
 class Panels:
-    """Percentiles side by side, on one scale: the curve's band is the 15th to the 85th."""
+    """Bands side by side, on one scale, with the names of lower edge, middle and upper edge."""
 
     title: str
     caption: str
     x: Axis
     y: Axis
     panels: tuple[Curve, ...]
+    names: tuple[str, str, str] = ("15th percentile", "median", "85th percentile")
 
 
 @dataclass(frozen=True)

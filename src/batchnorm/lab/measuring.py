@@ -1,6 +1,5 @@
 """Measuring without training: a function that looks at one trial and returns its record."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ import torch
 
 from ..errors import RunError
 from .plan import Plan, Trial
-from .records import Damage, Record
+from .records import Damage, Record, finite
 from .study import Job
 from .tasks import Task
 
@@ -57,12 +56,3 @@ class Measuring:
                 f"{', '.join(measured)}: name in the study what its function measures"
             )
         return {"step": 0} | {key: finite(measured[key]) for key in self.keys}
-
-
-def finite(value: Any) -> Any:
-    """Return ``value`` with ``None`` for what JSON has no word for."""
-    if isinstance(value, (list, tuple)):
-        return [finite(part) for part in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,7 +1,7 @@
 """How much of a study is done: the grid of settings, the seeds, and the trials they make."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -103,6 +103,37 @@ class Plan:
         if self.examples is not None:
             return max(1, round(self.examples / trial["batch"]))
         return self.steps or 0
+
+    def changed(self, changes: Mapping[str, tuple[float, ...]]) -> "Plan":
+        """Return the plan with other values of some settings.
+
+        Args:
+            changes: Values by name: one for a fixed setting, any number for one that is swept.
+
+        Raises:
+            OptionError: There is no such setting, or it takes one value and has several.
+
+        Example:
+            >>> Plan(1, {"rate": (0.1, 1.0)}, {"batch": 60.0}).changed({"rate": (0.3,)}).grid
+            {'rate': (0.3,)}
+        """
+        grid, fixed = dict(self.grid), dict(self.fixed)
+        for name, values in changes.items():
+            if len(set(values)) < len(values):
+                raise OptionError(f"--set needs values of {name} that differ, got {values}")
+            if name in grid:
+                grid[name] = values
+            elif name not in fixed:
+                known = ", ".join((*grid, *fixed)) or "none, for it has no settings"
+                raise OptionError(f"--set needs a setting out of {known}, got {name!r}")
+            elif len(values) > 1:
+                raise OptionError(
+                    f"--set needs one value of {name}, which is not swept, got {len(values)}: "
+                    "give one"
+                )
+            else:
+                fixed[name] = values[0]
+        return replace(self, grid=grid, fixed=fixed)
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON holds it."""

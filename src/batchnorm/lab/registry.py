@@ -3,8 +3,10 @@
 from ..errors import OptionError
 from .studies.batch_size import BATCH_SIZE
 from .studies.convergence import CONVERGENCE
+from .studies.covariate_shift import COVARIATE_SHIFT
 from .studies.deep_chain import DEEP_CHAIN
 from .studies.initialization import INITIALIZATION
+from .studies.landscape import LANDSCAPE
 from .studies.learning_rate import LEARNING_RATE
 from .studies.noisy import NOISY
 from .studies.norms import NORMS
@@ -26,6 +28,8 @@ STUDIES: dict[str, Study] = {
         SCALE_INVARIANCE,
         OUTSIDE_GRADIENT,
         DEEP_CHAIN,
+        COVARIATE_SHIFT,
+        LANDSCAPE,
         NOISY,
         NORMS,
     )

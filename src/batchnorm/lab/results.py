@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import RunError
 from . import configuration, registry
+from .own import Own
 from .plan import Plan, Settings, Trial
 from .records import Damage, Record
 from .store import Json, RunFolder
@@ -141,7 +142,10 @@ def load(path: Path, find: Find | None = None) -> Results:
 
 def _understand(config: Json, path: Path, find: Find) -> tuple[Study, Plan]:
     try:
-        return find(config["study"]), Plan.from_json(config)
+        study = find(config["study"])
+        if "own" in config:
+            study = Own(**config["own"]).adapt(study)
+        return study, Plan.from_json(config)
     except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path / 'config.json'} is damaged: it has no usable {error}: run the study again "

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .estimates import Difference, Level, Median, Ratio
+from .estimates import Difference, Level, Median, Offset, Ratio
 
 RESAMPLES, CONFIDENCE, _SEED = 10_000, 0.95, 20150211
 
@@ -68,9 +68,23 @@ def difference(first: ArrayLike, second: ArrayLike) -> Difference:
         first: One finite value for each seed.
         second: The same for the other arm.
     """
+    return Difference(*_mean_difference(first, second))
+
+
+def offset(first: ArrayLike, second: ArrayLike) -> Offset:
+    """Return the same of plain numbers, which are not shares of a hundred.
+
+    Args:
+        first: One finite value for each seed.
+        second: The same for the other arm.
+    """
+    return Offset(*_mean_difference(first, second))
+
+
+def _mean_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float, float]:
     data = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     low, high = _interval(data[_resample(len(data))].mean(axis=1))
-    return Difference(float(data.mean()), low, high)
+    return float(data.mean()), low, high
 
 
 def _resample(seeds: int) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from ..errors import RunError
 from . import descent, schedule
 from .plan import Plan, Trial
 from .probes import Moment, Nothing, Probe
-from .records import Damage, Record
+from .records import Damage, Record, finite
 from .study import Job
 
 FIELDS = ("step", "train_loss", "test_loss", "test_accuracy")
@@ -25,8 +25,9 @@ _MODEL, _PROBE, _VELOCITY, _STEP = "model.", "probe.", "velocity.", "step"
 class Training:
     """The work of a trial: train the network of its arm by stochastic gradient descent.
 
-    Settings read: ``batch``; ``train``, so many of the training examples, all where left out; and
-    those of `Descent.of`. The network reads its own, and ``steps``, the length of the trial.
+    Settings read: ``batch``; ``train`` and ``test``, so many of the training and of the test
+    examples, all where left out; and those of `Descent.of`. The network reads its own, and
+    ``steps``, the length of the trial.
 
     Args:
         probe: Makes what is measured at each evaluation beside loss and accuracy.
@@ -72,6 +73,7 @@ class TrialRun:
         self._descent = descent.Descent.of(job.trial.settings, self._parameters)
         self._probe = probe
         self._count = min(int(job.trial.settings.get("train", count)), count)
+        self._tested = int(job.trial.settings.get("test", len(job.task.test_x)))
         self._batch_size = min(int(job.trial["batch"]), self._count)
         self._schedule = job.study.work.schedule(job.plan, job.trial)
         self._epoch = -1
@@ -160,9 +162,10 @@ class TrialRun:
     def _evaluate(self, step: int, train_loss: float | None) -> Record:
         self._model.eval()
         with torch.no_grad(), self._probe.watching(self._model):
-            parts = torch.split(self._task.test_x, _EVALUATED_AT_ONCE)
+            parts = torch.split(self._task.test_x[: self._tested], _EVALUATED_AT_ONCE)
             outputs = torch.cat([self._model(part) for part in parts])
-        loss = self._task.loss(outputs, self._task.test_y).item()
+        wanted = self._task.test_y[: self._tested]
+        loss = self._task.loss(outputs, wanted).item()
         chosen = self._batch(step)
         moment = Moment(
             step, self._model, self._task, self._task.train_x[chosen], self._task.train_y[chosen],
@@ -172,8 +175,8 @@ class TrialRun:
             "step": step,
             "train_loss": train_loss,
             "test_loss": loss if math.isfinite(loss) else None,
-            "test_accuracy": self._task.accuracy(outputs, self._task.test_y),
-            **self._probe.measure(moment),
+            "test_accuracy": self._task.accuracy(outputs, wanted),
+            **{name: finite(value) for name, value in self._probe.measure(moment).items()},
         }
 
 

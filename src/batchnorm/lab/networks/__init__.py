@@ -8,3 +8,5 @@ from .norms import KINDS as KINDS
 from .norms import normalization as normalization
 from .residual import residual as residual
 from .vgg import vgg as vgg
+from .vgg_or_linear import vgg_or_linear as vgg_or_linear
+from .without import without_normalization as without_normalization

@@ -98,7 +98,9 @@ def chosen(axis_of: Axis, values: Iterable[float]) -> Plot:
 
 def place(axis_of: Axis, value: float) -> float:
     """Return where an annotation stands: plotly wants the logarithm on a logarithmic axis."""
-    return math.log10(value) if axis_of.log else value
+    if not axis_of.log:
+        return value
+    return math.log10(value) if value > 0 else -math.inf
 
 
 def clean(values: Sequence[float]) -> list[float | None]:

@@ -158,19 +158,17 @@ def panel(figure: Panels, panel: Curve, arms: Sequence[str]) -> Plot:
     colour = token(arms.index(panel.arm))
     edges = [
         {**_line(figure, panel, colour), "y": axes.clean(side), "mode": "lines", "name": name}
-        for side, name in ((panel.low, "15th"), (panel.high, "85th"))
+        for side, name in ((panel.low, figure.names[0]), (panel.high, figure.names[2]))
     ]
     for edge in edges:
         edge["line"] = {"color": colour, "width": 1}
-        edge["hovertemplate"] = (
-            f"{edge['name']} percentile, step %{{x:,}}: %{{y:.2f}}<extra></extra>"
-        )
+        edge["hovertemplate"] = f"{edge['name']}, step %{{x:,}}: %{{y:.2f}}<extra></extra>"
     middle = _line(figure, panel, colour) | {"line": {"color": colour, "width": 2.5}}
     values = [v for p in figure.panels for side in (p.low, p.high) for v in side[1:]]
     y = axes.scaled(figure.y, values, 0.05)
     low, high = y["range"]
-    names = (("85th", panel.high), ("median", panel.middle), ("15th", panel.low))
-    ends = _spread([side[-1] for _, side in names], 0.07 * (high - low))
+    sides = panel.high, panel.middle, panel.low
+    ends = _spread([axes.place(figure.y, side[-1]) for side in sides], 0.07 * (high - low))
     labels = [
         {
             "xref": "paper",
@@ -178,11 +176,11 @@ def panel(figure: Panels, panel: Curve, arms: Sequence[str]) -> Plot:
             "xanchor": "left",
             "y": end,
             "yanchor": "middle",
-            "text": name,
+            "text": name.partition(" ")[0],
             "showarrow": False,
             "font": {"color": colour, "size": 12},
         }
-        for (name, _), end in zip(names, ends, strict=True)
+        for name, end in zip(reversed(figure.names), ends, strict=True)
     ]
     layout = axes.layout(
         340,

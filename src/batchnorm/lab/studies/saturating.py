@@ -121,6 +121,8 @@ _DIGITS = Plan(
     targets=(0.5,),
 )
 _LONG = replace(_DIGITS, grid={"scale": (0.1, 0.3, 1.0), "rate": (0.1, 0.3, 1.0, 3.0)}, steps=1_000)
+_IMAGES = replace(_DIGITS, fixed={**_DIGITS.fixed, "test": 2_000}, steps=300, every=30)
+_IMAGES_LONG = replace(_LONG, fixed=_IMAGES.fixed, every=50)
 
 SATURATING = Study(
     name="saturating",
@@ -143,11 +145,12 @@ SATURATING = Study(
     plans={
         ("digits", "quick"): _DIGITS,
         ("digits", "default"): _LONG,
-        ("mnist", "quick"): replace(_DIGITS, steps=300),
-        ("mnist", "default"): _LONG,
-        ("fashion-mnist", "quick"): replace(_DIGITS, steps=300),
-        ("fashion-mnist", "default"): _LONG,
-        ("cifar10", "default"): _LONG,
+        ("mnist", "quick"): _IMAGES,
+        ("mnist", "default"): _IMAGES_LONG,
+        ("fashion-mnist", "quick"): _IMAGES,
+        ("fashion-mnist", "default"): _IMAGES_LONG,
+        ("cifar10", "quick"): replace(_IMAGES, targets=(0.25,)),
+        ("cifar10", "default"): replace(_IMAGES_LONG, targets=(0.25,)),
     },
     findings=findings,
 )

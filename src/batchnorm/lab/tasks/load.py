@@ -20,6 +20,9 @@ TASKS: dict[str, Callable[[Path | None], Task]] = {
 }
 
 
+OWN = "own"
+
+
 def load(name: str, data_dir: Path | None = None) -> Task:
     """Load a built-in task.
 
@@ -35,6 +38,8 @@ def load(name: str, data_dir: Path | None = None) -> Task:
         OptionError: The name is unknown, or a folder is given where none is read.
         DataError: The data are missing, damaged or cannot be downloaded.
     """
+    if name == OWN:
+        raise OptionError("the task own needs --model and --data, got neither: name yours")
     if name not in TASKS:
         raise OptionError(f"needed a task out of {', '.join(TASKS)}, got {name!r}: choose one")
     return TASKS[name](data_dir)

@@ -18,7 +18,7 @@ class Task:
         preparation: How the inputs came about, in words.
         outputs: Number of classes, or of values.
         shape: Shape of one example, such as ``(1, 28, 28)`` for a grey image.
-        train_x: Training inputs ``(N, features)``, float32.
+        train_x: Training inputs ``(N, features)``, float32; a user's own as they come.
         train_y: Training labels ``(N,)``, int64, or values ``(N, outputs)``, float32.
         test_x: Test inputs ``(M, features)``, float32.
         test_y: What belongs to them.
@@ -60,7 +60,7 @@ class Task:
         if not self.has_classes:
             return None
         right = (outputs.argmax(1) == targets).sum().item()
-        return right / len(targets)
+        return right / targets.numel()
 
     def describe(self) -> str:
         """Return one sentence for the reader of a report."""
