@@ -12,9 +12,12 @@ import made_up
 from batchnorm import lab
 from batchnorm.lab import tasks
 from batchnorm.lab.claims import CLAIMS
+from batchnorm.lab.findings import Table
 from batchnorm.lab.measurements.outside import POINTS
 from batchnorm.lab.report.build import render
+from batchnorm.lab.report.forest import forest
 from batchnorm.lab.report.thumbnails import thumbnail
+from drawings import parsed
 
 STUDIES = lab.STUDIES.values()
 TRAINED = [study for study in STUDIES if isinstance(study.work, lab.Training)]
@@ -61,13 +64,24 @@ def some_results(study, seed):
     )
 
 
+def check_drawings(study, findings):
+    arms = [arm.name for arm in study.arms]
+    for verdict in findings.verdicts:
+        assert not isinstance(findings.figures[verdict.figure], Table)
+        for effect in verdict.effects:
+            known = effect.estimate is not None and effect.estimate.determined
+            assert bool(forest(effect)) == known
+            assert not known or parsed(forest(effect))
+    for figure in findings.figures:
+        assert isinstance(figure, Table) or len([*parsed(thumbnail(figure, arms))]) > 2
+
+
 def check(study, results):
     findings = study.findings(results)
     assert {verdict.claim for verdict in findings.verdicts} == set(study.claims)
     assert all(verdict.outcome in OUTCOMES for verdict in findings.verdicts)
     assert all(verdict.rule and verdict.effects for verdict in findings.verdicts)
-    arms = [arm.name for arm in study.arms]
-    assert all(thumbnail(findings.figures[v.figure], arms) for v in findings.verdicts)
+    check_drawings(study, findings)
     assert findings.headline
     assert "nan" not in " ".join((findings.headline, *findings.summary, *findings.notes))
     page = render(results)

@@ -1,5 +1,7 @@
 """Numbers as a reader likes them."""
 
+import math
+
 
 def number(value: float, digits: int = 3) -> str:
     """Return a number in few signs.
@@ -9,9 +11,15 @@ def number(value: float, digits: int = 3) -> str:
         digits: How many digits count, where it is no whole number of thousands.
 
     Example:
-        >>> number(0.25), number(217.3, 2), number(12345), number(4e-06), number(2e130)
-        ('0.25', '217', '12,345', '4e-6', '2e130')
+        >>> number(0.25), number(217.3, 2), number(12345), number(4e-06), number(-2e130)
+        ('0.25', '217', '12,345', '4e-6', '-2e130')
+        >>> number(float("inf")), number(float("nan"))
+        ('∞', 'no number')
     """
+    if math.isnan(value):
+        return "no number"
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
     if value == 0 or 1e-3 <= abs(value) < 1e6:  # noqa: PLR2004  (beyond, zeros are hard to count)
         whole = abs(value) >= 10**digits or abs(value) >= 100  # noqa: PLR2004
         return f"{value:,.0f}" if whole else f"{value:.{digits}g}"

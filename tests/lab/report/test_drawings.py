@@ -1,14 +1,10 @@
 """Small drawings: well formed, with what they show in them; and colours that can be read."""
 
 import math
-import random
 from itertools import product
-from xml.etree import ElementTree as ET
 
 import pytest
 
-import made_up
-from batchnorm import lab
 from batchnorm.lab.estimates import Difference, Extreme, Level, Ratio
 from batchnorm.lab.findings import (
     Axis,
@@ -26,6 +22,7 @@ from batchnorm.lab.findings import (
 from batchnorm.lab.report import palette
 from batchnorm.lab.report.forest import forest
 from batchnorm.lab.report.thumbnails import coloured, thumbnail
+from drawings import parsed
 
 ARMS = ("a", "b")
 INF, NAN = math.inf, math.nan
@@ -60,21 +57,6 @@ FIGURES = {
 }
 
 
-def parsed(drawing):
-    """Return the drawing, after checking that nothing in it lies outside of it."""
-    root = ET.fromstring(drawing)  # noqa: S314  (our own)
-    assert "nan" not in drawing
-    assert "inf" not in drawing.replace("L-infinity", "")
-    left, top, width, height = map(float, root.get("viewBox").split())
-    for element in root.iter():
-        x, y = (float(element.get(name, start)) for name, start in (("x", left), ("y", top)))
-        wide, high = (float(element.get(name, 0)) for name in ("width", "height"))
-        assert left - 0.1 <= x <= x + wide <= left + width + 0.1
-        assert top - 0.1 <= y <= y + high <= top + height + 0.1
-    assert root.find("title").text
-    return root
-
-
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_thumbnail_of_every_kind_shows_its_values(name):
     figure, tag, count = FIGURES[name]
@@ -93,31 +75,6 @@ def test_what_is_censored_is_an_arrow_and_what_is_missing_a_gap():
     assert len(parsed(thumbnail(FIGURES["points"][0], ARMS)).findall("path")) == 1
     gaps = parsed(thumbnail(FIGURES["gaps"][0], ARMS))
     assert len(gaps.findall("circle")) == 1
-
-
-def results_of(study):
-    draw = random.Random(3)  # noqa: S311
-    plan = study.plan(study.tasks[0], "quick")
-    fields = {k: 0.5 for k in study.work.fields if k not in {"step", "test_accuracy"}}
-    ends = {t.id: (draw.choice([0, 50, 10_000]), draw.random()) for t in study.trials(plan)}
-    return made_up.trained(study, plan, lambda trial: ends[trial.id], fields)
-
-
-@pytest.mark.parametrize(
-    "name", [name for name, s in lab.STUDIES.items() if isinstance(s.work, lab.Training)]
-)
-def test_every_claim_of_a_study_has_a_figure_that_can_be_drawn(name):
-    study = lab.get(name)
-    findings = study.findings(results_of(study))
-    arms = [arm.name for arm in study.arms]
-    for verdict in findings.verdicts:
-        root = parsed(thumbnail(findings.figures[verdict.figure], arms))
-        assert len([*root]) > 3
-        assert all(
-            not e.estimate or not e.estimate.determined or forest(e) for e in verdict.effects
-        )
-    for figure in findings.figures:
-        assert isinstance(figure, Table) or parsed(thumbnail(figure, arms))
 
 
 EFFECTS = {

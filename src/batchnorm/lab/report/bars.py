@@ -31,7 +31,7 @@ def _axis(figure: Bars) -> Plot:
     if not figure.zoomed:
         return axes.scaled(figure.axis, [0.0, *values])
     found = axes.scaled(replace(figure.axis, percent=False), values, 0.3)
-    return found | ({"tickformat": ".0%"} if figure.axis.percent else {})
+    return found | ({"tickformat": ".1~%"} if figure.axis.percent else {})
 
 
 def _arm(bars: Sequence[Point], position: int) -> Plot:
