@@ -14,7 +14,7 @@ from . import frame
 from .build import build, require, save
 from .forest import Line, lines
 from .palette import ARMS
-from .thumbnails import coloured, style, thumbnail
+from .thumbnails import caption, coloured, style, thumbnail
 
 _PAGE = "index.html"
 
@@ -33,7 +33,7 @@ class Card:
         others: Its other effects.
         met: How many of its conditions are met, in words; empty where there is one.
         picture: The figure that shows it, small.
-        caption: Title of the figure.
+        caption: What the figure shows.
         key: Colour and label of each arm in it.
         settings: The paper's settings and these.
     """
@@ -117,7 +117,7 @@ def _card(one: Judgement) -> Card:
         others=tuple(line for line in found if line not in main),
         met=_met(one.verdict),
         picture=thumbnail(figure, arms),
-        caption=figure.title,
+        caption=caption(figure),
         key=tuple((style(arm, arms), one.study.arm(arm).label) for arm in coloured(figure)),
         settings=one.findings.settings,
     )

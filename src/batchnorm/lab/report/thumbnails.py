@@ -53,12 +53,18 @@ def coloured(figure: Figure) -> tuple[str, ...]:
     return ()
 
 
+def caption(figure: Figure) -> str:
+    """Return what stands below a picture of the figure."""
+    zoomed = isinstance(figure, Bars) and figure.zoomed
+    return f"{figure.title}; the bars do not start at zero" if zoomed else figure.title
+
+
 def _words(figure: Figure) -> str:
     """Return what there is to see."""
     if isinstance(figure, Table):
         return figure.title
     parts = figure.grids if isinstance(figure, Grids) else _parts(figure)
-    return f"{figure.title}: {', '.join(dict.fromkeys(part.label for part in parts))}."
+    return f"{caption(figure)}: {', '.join(dict.fromkeys(part.label for part in parts))}."
 
 
 def _parts(figure: Points | Bars | Curves | Panels) -> Sequence[Point | Curve]:
