@@ -10,6 +10,7 @@ import pytest
 
 import made_up
 from batchnorm import lab
+from batchnorm.errors import RunError
 from batchnorm.lab import tasks
 from batchnorm.lab.claims import CLAIMS
 from batchnorm.lab.findings import Table
@@ -107,8 +108,27 @@ def test_a_run_that_is_not_finished_is_told(study):
 def test_a_real_run_of_two_seeds_is_told(study, tmp_path):
     options = lab.Options(tmp_path / "run", scale="quick", seeds=2, jobs=1)
     lab.run(study, options, lambda _: None)
-    findings = check(study, lab.load(tmp_path / "run"))
+    whole = lab.load(tmp_path / "run")
+    findings = check(study, whole)
     assert findings.verdicts[0].outcome == "reproduced"
+    check_begun(whole)
+
+
+@named(TRAINED)
+def test_a_run_that_has_just_begun_is_told_or_says_what_it_lacks(study):
+    check_begun(some_results(study, 4))
+
+
+def check_begun(whole):
+    ids = [result.trial.id for result in whole.trials]
+    for count in (1, 3, 12):
+        begun = made_up.without(whole, lambda t: t.id not in ids[:count])  # noqa: B023  (used now)
+        said = ""
+        try:
+            render(begun)
+        except RunError as error:
+            said = str(error)
+        assert not said or "has no whole trial" in said
 
 
 def outcome(study, results):

@@ -7,6 +7,7 @@ from itertools import product
 
 import numpy as np
 
+from ..errors import RunError
 from . import comparison
 from .comparison import Rank, Setting, Value
 from .estimates import Median
@@ -113,6 +114,9 @@ def sweep(
         value: What is drawn.
         rank: Says which of the other settings are best.
         where: Values that some of the other settings must have.
+
+    Raises:
+        RunError: No trial of any arm has them.
     """
     curves = []
     for arm in results.study.arms:
@@ -125,6 +129,11 @@ def sweep(
             x, medians = zip(*found, strict=True)
             middle, low, high = zip(*((m.value, m.low, m.high) for m in medians), strict=True)
             curves.append(curve(results, arm.name, x, middle, low, high))
+    if not curves:
+        raise RunError(
+            f"the run has no whole trial with {comparison.named(where or {})}: give the command of "
+            "the run again to go on"
+        )
     return tuple(curves)
 
 

@@ -92,7 +92,7 @@ def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) 
     """
     candidates = list(settings(results, arm, where))
     if not candidates:
-        place = "".join(f", {name} {value:g}" for name, value in (where or {}).items())
+        place = f", {named(where)}" if where else ""
         raise RunError(
             f"the run has no whole trial of the arm {arm}{place}: give the command of the run "
             "again to go on"
@@ -107,6 +107,11 @@ def only(results: Results, arm: str, where: Settings) -> Setting:
         RunError: It has no whole trial.
     """
     return best(results, arm, lambda _: (), where)
+
+
+def named(where: Settings) -> str:
+    """Return values of settings for a reader."""
+    return ", ".join(f"{name} {value:g}" for name, value in where.items())
 
 
 def edges(results: Results, setting: Setting) -> tuple[str, ...]:
