@@ -1,5 +1,6 @@
 import json
 import multiprocessing
+import shutil
 from itertools import pairwise
 
 import pytest
@@ -27,6 +28,16 @@ def test_a_finished_run_is_left_alone(small_run, small_options, records):
     before = records(small_run)
     assert lab.run(STUDY, small_options(small_run), silent).done == 0
     assert records(small_run) == before
+
+
+def test_what_was_being_written_when_a_run_was_killed_is_removed(
+    tmp_path, small_run, small_options, records
+):
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    (out / "trials" / ".some.safetensors.6qljbdj1").write_bytes(b"half")
+    lab.run(STUDY, small_options(out), silent)
+    assert records(out) == records(small_run)
 
 
 def test_a_different_configuration_is_named(small_run, small_options):

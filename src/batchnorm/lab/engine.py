@@ -118,6 +118,7 @@ def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = 
         configuration.claim(folder, config)
     else:
         configuration.compare(folder, existing, config)
+        folder.tidy()
     missing, redone = _missing(study, plan, folder)
     tracker = _Tracker(folder, study, plan, missing, tell)
     if missing:

@@ -44,6 +44,11 @@ class RunFolder:
                 "give --out a folder that can be written"
             ) from error
 
+    def tidy(self) -> None:
+        """Remove what a run that was killed while writing left behind."""
+        for path in self.trials.glob(".*"):
+            path.unlink(missing_ok=True)
+
     def read_json(self, name: str) -> Json | None:
         """Return a file's content, or ``None`` when there is no such file.
 
