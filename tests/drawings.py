@@ -14,5 +14,9 @@ def parsed(drawing):
         wide, high = (float(element.get(name, 0)) for name in ("width", "height"))
         assert left - 0.1 <= x <= x + wide <= left + width + 0.1
         assert top - 0.1 <= y <= y + high <= top + height + 0.1
+    for path in root.findall("path"):
+        places = [pair.split() for pair in path.get("d").strip("MZ").split("L")]
+        assert all(left <= float(x) <= left + width for x, _ in places)
+        assert all(top <= float(y) <= top + height for _, y in places)
     assert root.find("title").text
     return root

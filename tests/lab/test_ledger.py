@@ -154,7 +154,7 @@ def test_a_damaged_description_is_told(tmp_path, content):
 @pytest.mark.usefixtures("few")
 def test_other_settings_are_named(small_ledger, ledger_options):
     before = trials(small_ledger)
-    with pytest.raises(RunError, match="with seeds = 1, this command has seeds = 2"):
+    with pytest.raises(RunError, match="holds a ledger with seeds = 1, this command has seeds = 2"):
         next(all_studies.run(ledger_options(small_ledger, seeds=2), quiet))
     assert trials(small_ledger) == before
 

@@ -47,6 +47,7 @@ FIGURES = {
     "curves": (CURVES, "path", 4),
     "gaps": (Curves("T", "c", LOG, Axis("y"), (curve(values=(NAN, 0.5, INF)),)), "circle", 1),
     "panels": (Panels("T", "c", LOG, Axis("y"), (curve(), curve("b"))), "path", 8),
+    "beyond": (Panels("T", "c", LOG, Axis("y"), (curve(values=(99, 0.5, 0.9)),)), "path", 4),
     "points": (
         Points("T", "c", LOG, (point(), point("b", INF, 50, INF, "two")), 100.0, (1.0,)),
         "circle",
@@ -112,8 +113,15 @@ def test_the_drawing_agrees_with_the_verdict():
         effect = Effect("e", Ratio(math.sqrt(low * high), math.sqrt(low * high), low, high), 1)
         root = parsed(forest(effect))
         assert (place(root, "interval", "x1") > place(root, "bound", "x1")) == effect.met
+        assert place(root, "allowed", "x") == pytest.approx(place(root, "bound", "x1"), abs=0.1)
         middle = (place(root, "interval", "x1") + place(root, "interval", "x2")) / 2
         assert place(root, "value", "cx") == pytest.approx(middle, abs=0.2)  # as logarithms go
+
+
+def test_below_a_bound_the_other_side_is_tinted():
+    root = parsed(forest(Effect("e", Level(0.5, 0.4, 0.6), below=0.9)))
+    end = place(root, "allowed", "x") + place(root, "allowed", "width")
+    assert end == pytest.approx(place(root, "bound", "x1"), abs=0.2)
 
 
 def test_an_end_without_limit_is_an_arrow():

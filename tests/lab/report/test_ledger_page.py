@@ -254,7 +254,8 @@ def test_a_report_keeps_its_labels_in_its_window(browser, small_ledger, name, wi
     )
     assert beyond == []
     shares = browser.execute_script(
-        "return [...document.querySelectorAll('.plot')].map(p => p._fullLayout._size.w / p.clientWidth)"
+        "return [...document.querySelectorAll('.plot')].map("
+        "p => p._fullLayout._size.w / p.clientWidth)"
     )
     assert min(shares) > 0.55, "labels take the room of what they name"
     quiet_and_alone(browser, report)
