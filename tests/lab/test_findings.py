@@ -69,7 +69,14 @@ def test_fewer_steps_weighs_every_target_that_was_reached(late, outcome):
     plan = replace(PLAN, targets=(0.5, 0.6, 0.95))
     verdict = fewer_steps(made(EVEN | {"sigmoid-bn": 20}, plan=plan, late=late))
     assert verdict.outcome == outcome
-    assert ("not determined" in verdict.effect[-1]) == (not late)
+    assert ("not determined" in verdict.effect[3]) == (not late)
+
+
+@pytest.mark.parametrize(("steps", "fewer", "more"), [(20, 2, 0), (40, 0, 0), (80, 0, 2)])
+def test_fewer_steps_counts_the_equal_settings(steps, fewer, more):
+    words = fewer_steps(made(EVEN | {"sigmoid-bn": steps})).remarks[0]
+    assert f"clearly fewer steps in {fewer} of 2 settings" in words
+    assert f"clearly more in {more}." in words
 
 
 def test_fewer_steps_is_not_determined_when_nothing_was_reached():

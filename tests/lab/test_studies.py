@@ -5,6 +5,7 @@ import pickle
 import random
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -395,3 +396,9 @@ def test_a_network_that_hardly_trains_is_named(study):
     notes = found.findings(results).notes
     assert sum("it hardly trains" in note for note in notes) == len(results.plan.grid["rate"])
     assert all("without BN" in note for note in notes if "hardly trains" in note)
+
+
+def test_the_documentation_names_every_study_with_its_claims():
+    page = (Path(__file__).parents[2] / "docs" / "howto" / "run-a-study.md").read_text()
+    for study in STUDIES:
+        assert f"| `{study.name}` | {', '.join(study.claims)} |" in page

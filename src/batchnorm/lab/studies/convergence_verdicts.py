@@ -35,7 +35,24 @@ def fewer_steps(results: Results) -> Verdict:
             refuted="At its best setting the plain sigmoid network did not clearly need more "
             "steps to any of the accuracies.",
         ),
+        remarks=(_at_equal_settings(results),),
         figure=1,
+    )
+
+
+def _at_equal_settings(results: Results) -> str:
+    """Say in how many settings, the same for both, each of the two needs fewer steps."""
+    target = results.plan.headline_target
+    ratios = [
+        comparison.step_ratio(results, plain, normalized, target)
+        for plain, normalized in _same_settings(results)
+    ]
+    known = [ratio for ratio in ratios if ratio is not None and ratio.determined]
+    fewer, more = sum(r.above_one for r in known), sum(r.below_one for r in known)
+    return (
+        f"At equal settings, to {target:.0%}: the normalized network needs clearly fewer steps in "
+        f"{fewer} of {len(known)} settings in which one of them gets there, and clearly more in "
+        f"{more}."
     )
 
 
@@ -129,18 +146,22 @@ def _drift_reading(at_best: Ratio | None, above: int, total: int) -> str:
 
 def _equal_settings(results: Results) -> tuple[int, int]:
     """Return in how many settings the plain network moved more, of those that none diverged in."""
-    plain, normalized = (
-        {
-            tuple(s.at.items()): s
-            for s in comparison.settings(results, arm)
-            if all(trial.diverged_at is None for trial in s.trials)
-        }
-        for arm in (_PLAIN, _NORMALIZED)
-    )
-    shared = plain.keys() & normalized.keys()
-    ratios = [comparison.ratio(plain[key], normalized[key], path_length) for key in shared]
+    ratios = [
+        comparison.ratio(plain, normalized, path_length)
+        for plain, normalized in _same_settings(results)
+        if all(trial.diverged_at is None for trial in (*plain.trials, *normalized.trials))
+    ]
     known = [ratio for ratio in ratios if ratio is not None]
     return sum(ratio.least > 1 for ratio in known), len(known)
+
+
+def _same_settings(results: Results) -> list[tuple[Setting, Setting]]:
+    """Return both networks at each setting that both have."""
+    plain, normalized = (
+        {tuple(setting.at.items()): setting for setting in comparison.settings(results, arm)}
+        for arm in (_PLAIN, _NORMALIZED)
+    )
+    return [(plain[at], normalized[at]) for at in plain if at in normalized]
 
 
 def _best_pair(results: Results, target: float) -> tuple[Setting, Setting]:
