@@ -36,7 +36,7 @@ def build(name, norm, made, seed=0, **settings):
     return NETWORKS[name](made, {**SETTINGS, **settings}, generator, norm=norm)
 
 
-@pytest.mark.parametrize(("name", "norm"), product(NETWORKS, [None, *KINDS]))
+@pytest.mark.parametrize(("name", "norm"), list(product(NETWORKS, [None, *KINDS])))
 def test_every_arm_has_the_same_weights_and_gives_logits(name, norm):
     made = task()
     plain, other = build(name, None, made), build(name, norm, made)
@@ -51,7 +51,7 @@ def test_every_arm_has_the_same_weights_and_gives_logits(name, norm):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in other.parameters())
 
 
-@pytest.mark.parametrize(("name", "shape"), product(["vgg", "residual", "inception"], SHAPES))
+@pytest.mark.parametrize(("name", "shape"), list(product(["vgg", "residual", "inception"], SHAPES)))
 def test_images_of_every_size_fit(name, shape):
     made = task(shape)
     assert build(name, "batch", made)(made.train_x).shape == (6, 10)

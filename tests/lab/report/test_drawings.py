@@ -64,7 +64,9 @@ def test_a_thumbnail_of_every_kind_shows_its_values(name):
     figure, tag, count = FIGURES[name]
     root = parsed(thumbnail(figure, ARMS))
     assert len(root.findall(f".//{tag}")) >= count
-    assert re.match("T(; the bars do not start at zero)?: <a>", root.find("title").text)
+    assert re.match(
+        "T(; the bars do not start at zero|, row by row)?: <a>", root.find("title").text
+    )
     assert ("zero" in root.find("title").text) == (name == "zoomed")
     classes = " ".join(element.get("class", "") for element in root.iter())
     assert all(f"arm{ARMS.index(arm)}" in classes for arm in coloured(figure))

@@ -55,16 +55,21 @@ def coloured(figure: Figure) -> tuple[str, ...]:
 
 def caption(figure: Figure) -> str:
     """Return what stands below a picture of the figure."""
+    if isinstance(figure, Grids):
+        return f"{figure.title}, row by row: {_labels(figure.grids)}"
     zoomed = isinstance(figure, Bars) and figure.zoomed
     return f"{figure.title}; the bars do not start at zero" if zoomed else figure.title
 
 
 def _words(figure: Figure) -> str:
     """Return what there is to see."""
-    if isinstance(figure, Table):
-        return figure.title
-    parts = figure.grids if isinstance(figure, Grids) else _parts(figure)
-    return f"{caption(figure)}: {', '.join(dict.fromkeys(part.label for part in parts))}."
+    if isinstance(figure, (Table, Grids)):
+        return caption(figure)
+    return f"{caption(figure)}: {_labels(_parts(figure))}"
+
+
+def _labels(parts: Sequence[Point | Curve | Grid]) -> str:
+    return ", ".join(dict.fromkeys(part.label for part in parts))
 
 
 def _parts(figure: Points | Bars | Curves | Panels) -> Sequence[Point | Curve]:
