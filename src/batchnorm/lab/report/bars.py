@@ -19,7 +19,7 @@ def bars(figure: Bars, arms: Sequence[str]) -> Plot:
         bargap=0.25,
         showlegend=True,
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "font": {"size": 13}},
-        xaxis=axes.axis("", type="category", showgrid=False),
+        xaxis=axes.axis("", type="category", showgrid=False, tickangle=0),
         yaxis=_axis(figure),
         margin={"l": 56, "r": 16, "t": 48, "b": 48},
     )

@@ -8,7 +8,7 @@ from ..findings import Axis, Effect, Verdict
 from . import svg
 from .svg import Element, Scale
 
-_WIDTH, _MIDDLE, _EDGE = 360.0, 25.0, 12.0
+_WIDTH, _MIDDLE, _EDGE = 300.0, 25.0, 12.0
 _NEAR = 60.0  # so close to an end, a label stands inside
 
 
