@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from batchnorm import lab
-from batchnorm.lab import comparison, schedule
+from batchnorm.lab import comparison, schedule, words
 from batchnorm.lab.results import Results, TrialResult
 from batchnorm.lab.studies.convergence_verdicts import (
     fewer_steps,
@@ -143,3 +143,12 @@ def test_a_missing_seed_leaves_the_pairs_of_the_others():
     kept = tuple(t for t in results.trials if (t.trial.arm, t.trial.seed) != ("sigmoid", 0))
     verdict = fewer_steps(replace(results, trials=kept))
     assert verdict.outcome == "reproduced"
+
+
+def test_what_was_not_picked_has_no_edge_and_a_note_stands_once():
+    results = made(EVEN)
+    best = [comparison.best(results, "sigmoid", comparison.most_accurate)] * 3
+    assert comparison.edges(results, best[0], given=("rate", "scale")) == ()
+    notes = words.notes(results, best)
+    assert sum("lies on the edge" in note for note in notes) == 1
+    assert not any("edge" in note for note in words.notes(results, best, given=("rate", "scale")))

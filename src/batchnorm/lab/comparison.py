@@ -1,7 +1,7 @@
 """Arms against arms: which setting is an arm's best, and how two arms differ over the seeds."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,12 +114,18 @@ def named(where: Settings) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in where.items())
 
 
-def edges(results: Results, setting: Setting) -> tuple[str, ...]:
-    """Return in which directions a better setting might lie outside the grid."""
+def edges(results: Results, setting: Setting, given: Collection[str] = ()) -> tuple[str, ...]:
+    """Return in which directions a better setting might lie outside the grid.
+
+    Args:
+        results: The run.
+        setting: One that was picked.
+        given: Settings of it that were not picked.
+    """
     found = []
     for name in reversed([*setting.at]):
         value, grid = setting.at[name], results.plan.grid[name]
-        if len(grid) > 1 and value in {min(grid), max(grid)}:
+        if name not in given and len(grid) > 1 and value in {min(grid), max(grid)}:
             words = results.study.axes[name].lower()
             found.append(f"{'smallest' if value == min(grid) else 'largest'} {words}")
     return tuple(found)

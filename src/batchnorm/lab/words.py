@@ -1,6 +1,6 @@
 """The words that the reports of all studies share."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from . import comparison
 from .comparison import Setting
@@ -47,13 +47,19 @@ def settings(results: Results, rows: Iterable[tuple[str, str, str]], data: str) 
     )
 
 
-def notes(results: Results, best: Iterable[Setting] = (), rule: str = "") -> tuple[str, ...]:
+def notes(
+    results: Results,
+    best: Iterable[Setting] = (),
+    rule: str = "",
+    given: Collection[str] = (),
+) -> tuple[str, ...]:
     """Return what to keep in mind with any run.
 
     Args:
         results: The run.
         best: Settings that were picked as best.
         rule: How they were picked.
+        given: Settings of them that were not picked, as each value has its own best.
     """
     found = [_INTERVALS.format(seeds=results.plan.seeds)]
     if rule:
@@ -61,11 +67,11 @@ def notes(results: Results, best: Iterable[Setting] = (), rule: str = "") -> tup
     if results.plan.targets:
         found += [_COUNTED.format(every=results.plan.every), _CENSORED]
     for setting in best:
-        beyond = comparison.edges(results, setting)
+        beyond = comparison.edges(results, setting, given)
         if beyond:
             label = results.study.arm(setting.arm).label
             found.append(
                 f"The best setting of {label} lies on the edge of the grid "
                 f"({' and '.join(beyond)}): a better one may lie outside it."
             )
-    return tuple(found)
+    return tuple(dict.fromkeys(found))

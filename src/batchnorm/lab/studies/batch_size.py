@@ -94,7 +94,7 @@ def findings(results: Results) -> Findings:
             ),
             "ImageNet",
         ),
-        notes=(_EQUAL, *words.notes(results, best.values())),
+        notes=(_EQUAL, *words.notes(results, best.values(), given=("batch",))),
     )
 
 

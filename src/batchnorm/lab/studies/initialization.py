@@ -33,19 +33,20 @@ def findings(results: Results) -> Findings:
         Condition(Effect(name, summaries.difference(shares[normalized], shares[plain])), above=0)
         for plain, normalized, name in _PAIRS
     ]
+    scales = [_decades(results, arm.name, arm.label, target) for arm in results.study.arms]
     verdict = judge(
         "C21",
         "Share of the settings (weight scale and learning rate) that end with at least "
         f"{target:.0%} accuracy, normalized minus plain:",
         conditions,
         _READINGS,
-        remarks=[_decades(results, arm.name, arm.label, target) for arm in results.study.arms],
+        remarks=(_SCALES, *scales),
     )
     rank = comparison.fewest_steps(target)
     best = [comparison.best(results, arm.name, rank) for arm in results.study.arms]
     return Findings(
         headline=verdict.reading,
-        summary=("Weight scales at which a network trains:", *verdict.remarks),
+        summary=(_SCALES, *scales),
         explanation=_EXPLANATION,
         verdicts=(verdict,),
         figures=(
@@ -90,6 +91,7 @@ def _decades(results: Results, arm: str, label: str, target: float) -> str:
     return f"{label}: {', '.join(f'{scale:g}' for scale in scales)}."
 
 
+_SCALES = "Weight scales at which a network trains:"
 _READINGS = Readings(
     reproduced="With batch normalization the network trains from initial weights of far more "
     "scales than without.",

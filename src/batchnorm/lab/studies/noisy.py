@@ -59,7 +59,7 @@ def findings(results: Results) -> Findings:
             ),
             "CIFAR-10",
         ),
-        notes=words.notes(results, best, comparison.RULE),
+        notes=words.notes(results, best, comparison.RULE, given=("depth",)),
     )
 
 
