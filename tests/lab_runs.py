@@ -11,13 +11,13 @@ from batchnorm import lab
 STEPS = 20
 
 _STUDY = lab.get("convergence")
-TRIALS = len(_STUDY.trials(replace(_STUDY.budget("digits", quick=True), seeds=1)))
+TRIALS = len(_STUDY.trials(replace(_STUDY.plan("digits", "quick"), seeds=1)))
 
 
 @pytest.fixture(scope="session")
 def small_options():
     def make(out, **more):
-        return lab.Options(out=out, quick=True, seeds=1, steps=STEPS, **{"jobs": 1, **more})
+        return lab.Options(out=out, scale="quick", seeds=1, steps=STEPS, **{"jobs": 1, **more})
 
     return make
 

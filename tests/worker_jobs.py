@@ -32,3 +32,10 @@ def sleeping():
         time.sleep(60)
 
     return work
+
+
+def naming():
+    def work(_job, tell):
+        tell(os.getpid())
+
+    return work

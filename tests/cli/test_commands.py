@@ -6,6 +6,7 @@ import sys
 import pytest
 
 import batchnorm
+from batchnorm import lab
 from batchnorm.cli import run
 
 SMALL = ("--quick", "--seeds", "1", "--steps", "5", "--jobs", "1")
@@ -32,11 +33,20 @@ def refused(capsys, *arguments):
         (("study", "run", "convergence", "--seeds", "0"), "at least 1, got 0"),
         (("study", "run", "convergence", "--steps", "-3"), "at least 1, got -3"),
         (("study", "run", "convergence", "--jobs", "0"), "at least 1, got 0"),
+        (("study", "run", "convergence", "--set", "rate"), "as in rate=0.1,1, got 'rate'"),
+        (("study", "run", "convergence", "--set", "rate=inf"), "as in rate=0.1,1, got 'rate=inf'"),
+        (("study", "run", "convergence", "--set", "x=1"), "a setting out of scale, rate, batch"),
+        (("study", "run", "landscape", "--model", "m:f"), "add --data package.module:loader"),
+        (("study", "run", "landscape", "--data", "m:f"), "add --model package.module:factory"),
+        (("study", "run", "landscape", "--model", "m:f", "--data", "m:f"), "m raised ModuleNot"),
         (("study", "run", "convergence", "--device", "abacus"), "--device needs a device"),
         (
             ("study", "run", "convergence", "--task", "mnist", "--data-dir", "/none"),
             "found neither",
         ),
+        (("study", "run", "all", "--task", "cifar"), "need a task out of"),
+        (("study", "run", "all", "--jobs", "0"), "at least 1, got 0"),
+        (("study", "run", "all", "--data-dir", "/none"), "--data-dir needs a --task"),
         (("report", "/none"), "is not a run folder"),
         (("report",), "Missing argument"),
     ],
@@ -88,6 +98,29 @@ def test_a_study_is_run_told_and_reported_again(capsys, tmp_path, monkeypatch):
     assert "steps = 5, this command has steps = 6" in other
 
 
+@pytest.mark.usefixtures("few")
+def test_all_studies_are_run_told_and_reported_again(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(lab.STUDIES, "convergence")
+    assert run(["study", "run", "all", "--quick", "--seeds", "1", "--jobs", "1"]) == 0
+    out = tmp_path / "runs" / "all-quick"
+    printed = capsys.readouterr().out
+    for words in ("C7", "C16", "reproduced", "Page: runs/all-quick/index.html"):
+        assert words in printed
+    for page in (out / "index.html", out / "scale-invariance" / "report.html"):
+        page.unlink()
+    shutil.rmtree(out / "outside-gradient")
+    assert run(["report", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "C7" in printed
+    assert "outside-gradient: It has not started." in printed
+    assert (out / "scale-invariance" / "report.html").exists()
+    (out / "scale-invariance" / "report.html").unlink()
+    (out / "ledger.json").unlink()
+    message = refused(capsys, "study", "run", "all", "--quick", "--seeds", "1")
+    assert "exists and is not the folder of a ledger" in message
+
+
 def test_a_report_of_a_damaged_run_says_what_is_damaged(capsys, small_run, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(small_run, out)
@@ -101,7 +134,7 @@ def test_ctrl_c_is_one_line_and_130(capsys, monkeypatch, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("batchnorm.lab.engine.TrialRun.run", interrupt)
+    monkeypatch.setattr("batchnorm.lab.training.TrialRun.run", interrupt)
     assert run(["study", "run", "convergence", *SMALL, "--out", str(tmp_path / "r")]) == 130
     assert "interrupted; give the same command again" in capsys.readouterr().err
 

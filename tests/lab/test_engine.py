@@ -1,9 +1,11 @@
 import json
 import multiprocessing
+import shutil
 from itertools import pairwise
 
 import pytest
 
+import lab_studies
 from batchnorm import lab
 from batchnorm.errors import OptionError, RunError
 from lab_runs import STEPS, TRIALS
@@ -17,20 +19,30 @@ def silent(_):
 
 def test_two_workers_record_what_one_process_does(tmp_path, small_run, small_options, records):
     outcome = lab.run(STUDY, small_options(tmp_path / "two", jobs=2), silent)
-    assert outcome.trained == TRIALS
+    assert outcome.done == TRIALS
     assert records(tmp_path / "two") == records(small_run)
     assert not multiprocessing.active_children()
 
 
 def test_a_finished_run_is_left_alone(small_run, small_options, records):
     before = records(small_run)
-    assert lab.run(STUDY, small_options(small_run), silent).trained == 0
+    assert lab.run(STUDY, small_options(small_run), silent).done == 0
     assert records(small_run) == before
+
+
+def test_what_was_being_written_when_a_run_was_killed_is_removed(
+    tmp_path, small_run, small_options, records
+):
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    (out / "trials" / ".some.safetensors.6qljbdj1").write_bytes(b"half")
+    lab.run(STUDY, small_options(out), silent)
+    assert records(out) == records(small_run)
 
 
 def test_a_different_configuration_is_named(small_run, small_options):
     with pytest.raises(RunError, match=r"steps = 20, this command has steps = 30"):
-        lab.run(STUDY, lab.Options(small_run, quick=True, seeds=1, steps=30, jobs=1), silent)
+        lab.run(STUDY, lab.Options(small_run, scale="quick", seeds=1, steps=30, jobs=1), silent)
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, small_options):
@@ -70,7 +82,7 @@ def test_damage_is_told_by_file_and_line_and_done_again(
     ]
     assert len(found.trials) == TRIALS - 1  # the record of the second is whole
     outcome = lab.run(STUDY, small_options(out), silent)
-    assert outcome.trained == 2
+    assert outcome.done == 2
     assert outcome.redone == found.damage
     assert records(out) == records(small_run)
 
@@ -90,3 +102,30 @@ def test_the_records_hold_no_clock(small_run):
     assert "jobs" not in config
     timings = (small_run / "timings.jsonl").read_text().splitlines()
     assert len(timings) == TRIALS
+
+
+def test_an_old_folder_is_refused_with_what_to_do(tmp_path, small_options):
+    (tmp_path / "config.json").write_text('{"study": "convergence", "quick": true}')
+    for use in (
+        lambda: lab.run(STUDY, small_options(tmp_path), silent),
+        lambda: lab.load(tmp_path),
+    ):
+        with pytest.raises(
+            RunError, match=r"in format 1, this version of batchnorm reads format 2"
+        ):
+            use()
+
+
+def test_noise_is_the_same_for_two_workers_and_one(tmp_path, records):
+    for jobs in (1, 2):
+        options = lab.Options(tmp_path / f"{jobs}", scale="quick", jobs=jobs)
+        lab.run(lab_studies.NOISY, options, silent)
+    assert records(tmp_path / "1") == records(tmp_path / "2")
+
+
+def test_everything_that_decides_the_records_is_in_the_configuration(small_run):
+    config = json.loads((small_run / "config.json").read_text())
+    assert config["format"] == 2
+    assert config["scale"] == "quick"
+    assert config["grid"] == {"scale": [0.1, 0.3, 1.0], "rate": [0.1, 0.3, 1.0, 3.0, 10.0]}
+    assert config["fixed"] == {"batch": 60}

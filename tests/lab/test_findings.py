@@ -6,24 +6,29 @@ from dataclasses import replace
 import pytest
 
 from batchnorm import lab
-from batchnorm.lab import comparison, schedule
+from batchnorm.lab import comparison, schedule, words
 from batchnorm.lab.results import Results, TrialResult
 from batchnorm.lab.studies.convergence_verdicts import (
     fewer_steps,
     stable_distribution,
     trainable_sigmoid,
 )
-from batchnorm.lab.study import Budget
 
 STUDY = lab.get("convergence")
-BUDGET = Budget(steps=100, seeds=5, scales=(0.1,), rates=(1.0, 3.0), targets=(0.5, 0.6, 0.7))
+PLAN = lab.Plan(
+    seeds=5,
+    grid={"scale": (0.1,), "rate": (1.0, 3.0)},
+    fixed={"batch": 60},
+    steps=100,
+    targets=(0.5, 0.6, 0.7),
+)
 
 
-def made(reach, drift=None, budget=BUDGET, late=None):
+def made(reach, drift=None, plan=PLAN, late=None):
     """Trials at 0.9 accuracy from ``reach[arm]`` steps on, and at 0.99 from ``late[arm]``."""
     trials = []
-    for trial in STUDY.trials(budget):
-        at = reach.get((trial.arm, trial.rate), reach.get(trial.arm, math.inf))
+    for trial in STUDY.trials(plan):
+        at = reach.get((trial.arm, trial["rate"]), reach.get(trial.arm, math.inf))
         after = (late or {}).get(trial.arm, math.inf)
         evaluations = tuple(
             {
@@ -32,11 +37,11 @@ def made(reach, drift=None, budget=BUDGET, late=None):
                 "drift": None if step == 0 else (drift or {}).get(trial.arm, 1.0),
                 **dict.fromkeys(("p15", "p50", "p85"), 0.0),
             }
-            for step in schedule.evaluation_steps(budget.steps)
+            for step in schedule.evaluation_steps(plan.steps)
         )
-        trials.append(TrialResult(trial, evaluations, None))
-    config = {"task": "digits", "quick": True, "device": "cpu", "description": "made up"}
-    return Results(STUDY, budget, config, {}, tuple(trials), (), (), 1.0)
+        trials.append(TrialResult(trial, evaluations, None, 0.1))
+    config = {"task": "digits", "scale": "quick", "device": "cpu", "description": "made up"}
+    return Results(STUDY, plan, config, {}, tuple(trials), (), (), 1.0)
 
 
 EVEN = {"sigmoid": 40, "sigmoid-bn": 40, "relu": 40, "relu-bn": 40}
@@ -61,10 +66,17 @@ def test_fewer_steps_follows_the_ratio(steps, outcome):
     ],
 )
 def test_fewer_steps_weighs_every_target_that_was_reached(late, outcome):
-    budget = replace(BUDGET, targets=(0.5, 0.6, 0.95))
-    verdict = fewer_steps(made(EVEN | {"sigmoid-bn": 20}, budget=budget, late=late))
+    plan = replace(PLAN, targets=(0.5, 0.6, 0.95))
+    verdict = fewer_steps(made(EVEN | {"sigmoid-bn": 20}, plan=plan, late=late))
     assert verdict.outcome == outcome
-    assert ("not determined" in verdict.effect[-1]) == (not late)
+    assert ("not determined" in verdict.effect[3]) == (not late)
+
+
+@pytest.mark.parametrize(("steps", "fewer", "more"), [(20, 2, 0), (40, 0, 0), (80, 0, 2)])
+def test_fewer_steps_counts_the_equal_settings(steps, fewer, more):
+    words = fewer_steps(made(EVEN | {"sigmoid-bn": steps})).remarks[0]
+    assert f"clearly fewer steps in {fewer} of 2 settings" in words
+    assert f"clearly more in {more}." in words
 
 
 def test_fewer_steps_is_not_determined_when_nothing_was_reached():
@@ -94,16 +106,17 @@ def test_stability_follows_the_drift(drift, outcome):
 
 def test_the_best_setting_is_the_fastest_and_then_the_most_accurate():
     results = made(EVEN | {("sigmoid", 3.0): 30})
-    assert comparison.best(results, "sigmoid", 0.6).rate == 3.0
+    rank = comparison.fewest_steps(0.6)
+    assert comparison.best(results, "sigmoid", rank).at["rate"] == 3.0
     never = made({})
     better = tuple(
         replace(t, evaluations=(*t.evaluations[:-1], {**t.evaluations[-1], "test_accuracy": 0.3}))
-        if t.trial.rate == 3.0
+        if t.trial["rate"] == 3.0
         else t
         for t in never.trials
     )
-    assert comparison.best(replace(never, trials=better), "sigmoid", 0.6).rate == 3.0
-    assert comparison.edges(results, comparison.best(results, "sigmoid", 0.6)) == (
+    assert comparison.best(replace(never, trials=better), "sigmoid", rank).at["rate"] == 3.0
+    assert comparison.edges(results, comparison.best(results, "sigmoid", rank)) == (
         "largest learning rate",
     )
 
@@ -130,3 +143,12 @@ def test_a_missing_seed_leaves_the_pairs_of_the_others():
     kept = tuple(t for t in results.trials if (t.trial.arm, t.trial.seed) != ("sigmoid", 0))
     verdict = fewer_steps(replace(results, trials=kept))
     assert verdict.outcome == "reproduced"
+
+
+def test_what_was_not_picked_has_no_edge_and_a_note_stands_once():
+    results = made(EVEN)
+    best = [comparison.best(results, "sigmoid", comparison.most_accurate)] * 3
+    assert comparison.edges(results, best[0], given=("rate", "scale")) == ()
+    notes = words.notes(results, best)
+    assert sum("lies on the edge" in note for note in notes) == 1
+    assert not any("edge" in note for note in words.notes(results, best, given=("rate", "scale")))

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from batchnorm.errors import DataError
-from batchnorm.lab import idx, tasks
+from batchnorm.lab import tasks
+from batchnorm.lab.tasks import idx
 
 
 def encode(array):

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from interruptible import COMMAND
+from batchnorm.lab import all_studies
+from interruptible import COMMAND, command_of
+from lab_ledgers import keep
 from lab_runs import TRIALS
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
@@ -16,9 +18,13 @@ STUDY = (*COMMAND, "study", "run", "convergence", "--quick")
 SMALL = ("--seeds", "1", "--steps", "60", "--jobs", "2")
 
 
-def start(out):
+TWO = ("convergence", "scale-invariance")
+ALL = (*command_of(*TWO), "study", "run", "all", "--quick", "--seeds", "1", "--steps", "30")
+
+
+def start(out, command=(*STUDY, *SMALL)):
     return subprocess.Popen(
-        [*STUDY, *SMALL, "--out", str(out)],
+        [*command, "--out", str(out)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,
@@ -64,6 +70,28 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_leaves_no_worker(tmp_path, r
         again.communicate()
     assert records(out) == records(whole)
     assert ended(out) == TRIALS
+
+
+def test_a_killed_run_of_all_studies_goes_on_to_the_same_bytes(
+    tmp_path, records, ledger_options, monkeypatch
+):
+    out, whole = tmp_path / "killed", tmp_path / "whole"
+    process = start(out, (*ALL, "--jobs", "2"))
+    wait_for(lambda: ended(out / "convergence") >= 5)
+    workers = children(process.pid)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    wait_for(lambda: not any(running(worker) for worker in workers), 10)
+    assert 5 <= ended(out / "convergence") < TRIALS, "it was to be killed in the middle"
+    assert not (out / "scale-invariance").exists()
+    again = start(out, (*ALL, "--jobs", "2"))
+    assert again.wait(120) == 0, again.stderr.read()
+    again.communicate()
+    keep(monkeypatch, TWO)
+    assert len(list(all_studies.run(ledger_options(whole, steps=30), lambda *_: None))) == 2
+    for study in TWO:
+        assert records(out / study) == records(whole / study)
+    assert (out / "index.html").is_file()
 
 
 def test_an_interrupted_run_says_so_in_one_line(tmp_path):

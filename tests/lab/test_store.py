@@ -43,8 +43,8 @@ def test_weights_and_checkpoints_come_back_and_their_damage_is_found(tmp_path):
     assert isinstance(files.load_checkpoint(), Damage)
     files.finish({"weight": torch.ones(2)}, {"end": "diverged", "step": 3})
     assert not checkpoint.exists()
-    assert files.history((0, 5), ()).damage is None
+    assert files.history((0, 5), (), weights=True).damage is None
     (tmp_path / "t.safetensors").write_bytes(b"rubbish")
-    assert "weights do not match" in str(files.history((0, 5), ()).damage)
+    assert "weights do not match" in str(files.history((0, 5), (), weights=True).damage)
     (tmp_path / "t.safetensors").unlink()
-    assert "weights are missing" in str(files.history((0, 5), ()).damage)
+    assert "weights are missing" in str(files.history((0, 5), (), weights=True).damage)

@@ -1,3 +1,4 @@
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 
 from batchnorm.errors import RunError
 from batchnorm.lab import workers
-from worker_jobs import dying, failing, squares
+from worker_jobs import dying, failing, naming, squares
 
 
 def test_every_job_is_done_once():
@@ -26,6 +27,27 @@ def test_an_error_of_a_job_is_raised_here():
 def test_a_killed_worker_is_told_with_what_to_do():
     with pytest.raises(RunError, match=r"ended with code 9 .*same command again"):
         list(workers.run(dying, ["x"], 1))
+
+
+def test_a_pool_serves_one_run_after_another_with_the_same_processes():
+    with workers.Pool() as pool:
+        seen = [{e for e in pool.run(naming, range(4), 2) if isinstance(e, int)} for _ in range(2)]
+        done = [e for e in pool.run(squares, range(3), 3) if isinstance(e, workers.Done)]
+        assert multiprocessing.active_children()
+    assert seen[0] | seen[1] == seen[0]
+    assert sorted(d.result for d in done) == [0, 1, 4]
+    assert not multiprocessing.active_children()
+
+
+def test_a_pool_whose_idle_worker_was_killed_says_what_to_do():
+    with workers.Pool() as pool:
+        list(pool.run(squares, [1], 1))
+        (child,) = multiprocessing.active_children()
+        child.kill()
+        child.join()
+        with pytest.raises(RunError, match=r"code -9 between two jobs: .*same command again"):
+            list(pool.run(squares, [1], 1))
+    assert not multiprocessing.active_children()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")

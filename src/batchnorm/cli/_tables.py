@@ -7,6 +7,7 @@ from rich.table import Table
 
 from ..lab import Study
 from ..lab.findings import Findings
+from ..lab.ledger import Ledger
 
 _COLOURS = {
     "reproduced": "green",
@@ -39,3 +40,22 @@ def verdicts_table(findings: Findings) -> None:
         )
     say(findings.headline)
     Console().print(table)
+
+
+def claims_table(found: Ledger) -> None:
+    """Print every verdict with its main effect, and which studies have none yet."""
+    table = Table("Claim", "Verdict", "Effect", "Study", show_lines=True)
+    for one in found.judgements:
+        verdict = one.verdict
+        colour = _COLOURS[verdict.outcome]
+        table.add_row(
+            verdict.claim,
+            f"[{colour}]{verdict.outcome}[/{colour}]",
+            f"{verdict.statement}\n{verdict.effects[0]}",
+            one.study.name,
+        )
+    Console().print(table)
+    for part in found.missing:
+        say(f"{part.study.name}: {part.reason}")
+    for part in found.partial:
+        say(f"{part.study.name}: {part.gaps}")

@@ -18,8 +18,8 @@ def convert(
     ] = False,
 ) -> None:
     """Turn the batch normalization of a model into this package's, and write the model."""
-    from .. import surgery
-    from . import _named, _written
+    from .. import _named, surgery
+    from . import _written
     from ._tables import say
 
     _written.check_output(output)

@@ -21,8 +21,8 @@ def fold(
     onnx: Annotated[Path | None, typer.Option(help="Also write the folded model as .onnx.")] = None,
 ) -> None:
     """Fold the batch normalization of a model for inference, prove it by numbers, and write it."""
-    from .. import surgery
-    from . import _named, _written
+    from .. import _named, surgery
+    from . import _written
     from ._tables import say
 
     _written.check_output(output)

@@ -40,8 +40,8 @@ def insert(
     ] = Start.STANDARD,
 ) -> None:
     """Give a model batch normalization after its linear maps, and write it."""
-    from .. import surgery
-    from . import _named, _written
+    from .. import _named, surgery
+    from . import _written
     from ._tables import say
 
     _written.check_output(output)

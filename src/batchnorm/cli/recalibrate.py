@@ -28,8 +28,8 @@ def recalibrate(
     ] = False,
 ) -> None:
     """Estimate the population statistics of a model from data, and write the model."""
-    from .. import surgery
-    from . import _named, _written
+    from .. import _named, surgery
+    from . import _written
     from ._progress import counting
     from ._tables import say
 

@@ -7,14 +7,18 @@ import typer
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="The run folder that `study run` wrote.")],
+    run: Annotated[Path, typer.Argument(help="The folder that `study run` wrote.")],
 ) -> None:
-    """Write the report of a run, whole or not, as one HTML file in its folder."""
+    """Write the report of a run, whole or not, as HTML in its folder; all of them for all."""
     from .. import lab
+    from ..lab import ledger
     from ..lab import report as page
     from ._tables import say, verdicts_table
 
     page.require()
+    if ledger.holds(run):
+        _all(run)
+        return
     results = lab.load(run)
     for damage in results.damage:
         say(f"Damaged: {damage}")
@@ -23,3 +27,14 @@ def report(
     path = page.build(results, run / "report.html")
     verdicts_table(results.study.findings(results))
     say(f"Report: {path}")
+
+
+def _all(folder: Path) -> None:
+    from ..lab import ledger
+    from ..lab.report import ledger as page
+    from ._tables import claims_table, say
+
+    found = ledger.load(folder)
+    path = page.write(found, found.parts)
+    claims_table(found)
+    say(f"Page: {path}")

@@ -1,9 +1,12 @@
 """``batchnorm study``: list the studies and run one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ..lab import Options, Study
 
 app = typer.Typer()
 
@@ -26,47 +29,85 @@ def list_studies() -> None:
 
 @app.command("run")
 def run_study(
-    name: Annotated[str, typer.Argument(help="Which study; see `batchnorm study list`.")],
+    name: Annotated[
+        str, typer.Argument(help="Which study; see `batchnorm study list`. Or all of them: all.")
+    ],
     task: Annotated[
-        str, typer.Option(help="What to train on: digits, mnist or fashion-mnist.")
-    ] = "digits",
+        str | None,
+        typer.Option(help="What to train on, such as digits, mnist or cifar10."),
+    ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Folder with the four IDX files; left out, mnist is downloaded."),
+        typer.Option(help="Folder with the files of the task; left out, they are downloaded."),
     ] = None,
     seeds: Annotated[int | None, typer.Option(help="Number of seeds.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Training steps of each trial.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of each trial, where it takes steps.")
+    ] = None,
     device: Annotated[str, typer.Option(help="PyTorch device, such as cpu or cuda.")] = "cpu",
     out: Annotated[
-        Path | None, typer.Option(help="Run folder (default: runs/STUDY-TASK, with -quick).")
+        Path | None, typer.Option(help="Run folder (default: runs/STUDY-TASK-SCALE, or runs/all).")
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="A small grid: minutes.")] = False,
+    scale: Annotated[
+        str | None, typer.Option(help="quick, default, or paper for the paper's own settings.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="Another value of a setting, or several of one that is swept: rate=0.1,1."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Your own model, as package.module:factory.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Your own data for it, as package.module:loader.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="The same as --scale quick.")] = False,
     jobs: Annotated[
         int | None, typer.Option(help="Worker processes (default: one for each core).")
     ] = None,
 ) -> None:
     """Run a study and write its report; the same command again goes on where it stopped."""
     from .. import lab
+    from ..lab import ledger, report
+    from ._study_options import own_of, setting_of
+
+    study = None if name == ledger.ALL else lab.get(name)
+    report.require()
+    size = lab.scale(scale, quick=quick)
+    own = own_of(model, data)
+    if study is not None and own is None:
+        task = task or study.tasks[0]
+    parts = (name, task or ("own" if own else None), None if size == "default" else size)
+    options = lab.Options(
+        out=out or Path("runs") / "-".join(part for part in parts if part),
+        task=task,
+        data_dir=data_dir,
+        scale=size,
+        seeds=seeds,
+        steps=steps,
+        changes=dict(map(setting_of, changes or [])),
+        own=own,
+        device=device,
+        jobs=jobs,
+    )
+    if study is None:
+        _run_all(options)
+    else:
+        _run_one(study, options)
+
+
+def _run_one(study: "Study", options: "Options") -> None:
+    from .. import lab
     from ..lab import report
     from ._progress import following
     from ._tables import say, verdicts_table
 
-    study = lab.get(name)
-    report.require()
-    folder = out or Path("runs") / f"{name}-{task}{'-quick' if quick else ''}"
-    options = lab.Options(
-        out=folder,
-        task=task,
-        data_dir=data_dir,
-        quick=quick,
-        seeds=seeds,
-        steps=steps,
-        device=device,
-        jobs=jobs,
-    )
+    folder = options.out
     with following(study.title) as tell:
         outcome = lab.run(study, options, tell)
-    if outcome.trained == 0:
+    if outcome.done == 0:
         say(f"The run in {folder} was finished already; only its report is written anew.")
     for damage in outcome.redone:
         say(f"Done again because it was damaged: {damage}")
@@ -74,3 +115,21 @@ def run_study(
     path = report.build(results, outcome.folder.report)
     verdicts_table(study.findings(results))
     say(f"Report: {path}")
+
+
+def _run_all(options: "Options") -> None:
+    from ..lab import all_studies
+    from ..lab.report import ledger as page
+    from ._progress import counting
+    from ._tables import claims_table, say
+
+    ended = []
+    with counting("trials") as tell:
+        for one in all_studies.run(options, tell):
+            path = page.write(one.ledger, [one.part])
+            ended.append(one)
+    for one in ended:
+        for damage in one.redone:
+            say(f"Done again because it was damaged: {one.part.study.name}/{damage}")
+    claims_table(ended[-1].ledger)
+    say(f"Page: {path}")

@@ -1,43 +1,47 @@
 """Arms against arms: which setting is an arm's best, and how two arms differ over the seeds."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 
 from ..errors import RunError
 from . import statistics
+from .estimates import Difference, Extreme, Median, Offset, Ratio
+from .plan import Settings
 from .results import Results, TrialResult
-from .statistics import Median, Ratio
+
+Value = Callable[[TrialResult], float]
+Rank = Callable[["Setting"], tuple[float, ...]]
 
 RULE = (
-    "Best setting of an arm for a target: the weight scale and learning rate with the fewest "
-    "median steps to it; among equals, or where none reaches it, the highest median accuracy at "
-    "the end."
+    "Best setting of an arm for a target: the one with the fewest median steps to it; among "
+    "equals, or where none reaches it, the highest median accuracy at the end."
 )
 
 
 @dataclass(frozen=True)
 class Setting:
-    """An arm at one weight scale and learning rate.
+    """An arm at one point of the grid.
 
     Args:
         arm: Name of the arm.
-        scale: Standard deviation of the initial weights.
-        rate: Learning rate.
+        at: The point.
         trials: Its trials, by seed.
     """
 
     arm: str
-    scale: float
-    rate: float
+    at: Settings
     trials: tuple[TrialResult, ...]
 
     def steps_to(self, target: float) -> Median:
         """Return the median number of steps to a target."""
-        return statistics.median([trial.steps_to(target) for trial in self.trials])
+        return self.median(lambda trial: trial.steps_to(target))
+
+    def median(self, value: Value) -> Median:
+        """Return the median of a value over the seeds."""
+        return statistics.median([value(trial) for trial in self.trials])
 
     @property
     def final_accuracy(self) -> float:
@@ -46,54 +50,88 @@ class Setting:
 
     def words(self) -> str:
         """Return the setting for a reader."""
-        return f"rate {self.rate:g}, scale {self.scale:g}"
+        return ", ".join(f"{name} {self.at[name]:g}" for name in reversed([*self.at]))
 
 
-def settings(results: Results, arm: str) -> Iterator[Setting]:
-    """Yield every setting of an arm that has a whole trial."""
-    for scale, rate in product(results.budget.scales, results.budget.rates):
-        trials = tuple(results.of(arm, scale, rate))
+def settings(results: Results, arm: str, where: Settings | None = None) -> Iterator[Setting]:
+    """Yield every setting of an arm that has a whole trial.
+
+    Args:
+        results: The run.
+        arm: Name of the arm.
+        where: Values that some of the settings must have.
+    """
+    wanted = (where or {}).items()
+    for point in results.plan.points():
+        trials = tuple(results.of(arm, point)) if wanted <= point.items() else ()
         if trials:
-            yield Setting(arm, scale, rate, trials)
+            yield Setting(arm, point, trials)
 
 
-def best(results: Results, arm: str, target: float) -> Setting:
-    """Return the best setting of an arm by `RULE`.
+def fewest_steps(target: float) -> Rank:
+    """Return the order of `RULE`."""
+    return lambda setting: (setting.steps_to(target).value, -setting.final_accuracy)
+
+
+def most_accurate(setting: Setting) -> tuple[float, ...]:
+    """Order settings by their median accuracy at the end."""
+    return (-setting.final_accuracy,)
+
+
+def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) -> Setting:
+    """Return the best setting of an arm.
+
+    Args:
+        results: The run.
+        arm: Name of the arm.
+        rank: The smaller, the better.
+        where: Values that some of the settings must have.
 
     Raises:
-        RunError: The arm has no whole trial.
+        RunError: The arm has no whole trial there.
     """
-
-    def rank(setting: Setting) -> tuple[float, float]:
-        return setting.steps_to(target).value, -setting.final_accuracy
-
-    candidates = list(settings(results, arm))
+    candidates = list(settings(results, arm, where))
     if not candidates:
+        place = f", {named(where)}" if where else ""
         raise RunError(
-            f"the run has no whole trial of the arm {arm}: give the command of the run again to "
-            "go on"
+            f"the run has no whole trial of the arm {arm}{place}: give the command of the run "
+            "again to go on"
         )
     return min(candidates, key=rank)
 
 
-def edges(results: Results, setting: Setting) -> tuple[str, ...]:
-    """Return in which directions a better setting might lie outside the grid."""
+def only(results: Results, arm: str, where: Settings) -> Setting:
+    """Return the setting of an arm that has these values, which are all that are swept.
+
+    Raises:
+        RunError: It has no whole trial.
+    """
+    return best(results, arm, lambda _: (), where)
+
+
+def named(where: Settings) -> str:
+    """Return values of settings for a reader."""
+    return ", ".join(f"{name} {value:g}" for name, value in where.items())
+
+
+def edges(results: Results, setting: Setting, given: Collection[str] = ()) -> tuple[str, ...]:
+    """Return in which directions a better setting might lie outside the grid.
+
+    Args:
+        results: The run.
+        setting: One that was picked.
+        given: Settings of it that were not picked.
+    """
     found = []
-    for name, value, grid in (
-        ("learning rate", setting.rate, results.budget.rates),
-        ("weight scale", setting.scale, results.budget.scales),
-    ):
-        if len(grid) > 1 and value in {min(grid), max(grid)}:
-            found.append(f"{'smallest' if value == min(grid) else 'largest'} {name}")
+    for name in reversed([*setting.at]):
+        value, grid = setting.at[name], results.plan.grid[name]
+        if name not in given and len(grid) > 1 and value in {min(grid), max(grid)}:
+            words = results.study.axes[name].lower()
+            found.append(f"{'smallest' if value == min(grid) else 'largest'} {words}")
     return tuple(found)
 
 
-def ratio(
-    above: Setting,
-    below: Setting,
-    value: Callable[[TrialResult], float],
-    limit: float = math.inf,
-) -> Ratio | None:
+def ratio(above: Setting, below: Setting, value: Value, limit: float = math.inf) -> Ratio | None:
     """Return the ratio of the medians of two settings over the seeds that both have.
 
     Args:
@@ -105,13 +143,57 @@ def ratio(
     Returns:
         ``None`` when they share no seed.
     """
-    ours, theirs = ({t.trial.seed: value(t) for t in s.trials} for s in (above, below))
-    seeds = sorted(ours.keys() & theirs.keys())
-    if not seeds:
-        return None
-    return statistics.ratio([ours[s] for s in seeds], [theirs[s] for s in seeds], limit)
+    ours, theirs = _pairs(above, below, value)
+    return statistics.ratio(ours, theirs, limit) if ours else None
 
 
 def step_ratio(results: Results, above: Setting, below: Setting, target: float) -> Ratio | None:
     """Return how many times more steps to the target one setting takes than another."""
-    return ratio(above, below, lambda trial: trial.steps_to(target), results.budget.steps)
+    limit = results.plan.steps or math.inf
+    return ratio(above, below, lambda trial: trial.steps_to(target), limit)
+
+
+def offset(first: Setting, second: Setting, value: Value) -> Offset | None:
+    """Return the mean difference of a number over the seeds that both settings have.
+
+    Args:
+        first: What it is subtracted from.
+        second: What is subtracted.
+        value: What is compared.
+
+    Returns:
+        ``None`` when they share no seed, or a number is not finite.
+    """
+    ours, theirs = _pairs(first, second, value)
+    if not ours or not all(map(math.isfinite, (*ours, *theirs))):
+        return None
+    return statistics.offset(ours, theirs)
+
+
+def accuracy_difference(first: Setting, second: Setting) -> Difference | None:
+    """Return the difference of the accuracies at the end; a diverged trial counts as chance.
+
+    Returns:
+        ``None`` when they share no seed.
+    """
+    ours, theirs = _pairs(first, second, lambda trial: trial.final_accuracy)
+    return statistics.difference(ours, theirs) if ours else None
+
+
+def largest(trials: Iterable[TrialResult], value: Value) -> Extreme | None:
+    """Return the largest value over trials, where chance plays no part.
+
+    Args:
+        trials: The trials.
+        value: What is measured; NaN counts as infinite.
+    """
+    found = [value(trial) for trial in trials]
+    values = [math.inf if math.isnan(v) else v for v in found]
+    return Extreme(max(values), len(values)) if values else None
+
+
+def _pairs(first: Setting, second: Setting, value: Value) -> tuple[list[float], list[float]]:
+    """Return the values of two settings over the seeds that both have."""
+    ours, theirs = ({t.trial.seed: value(t) for t in s.trials} for s in (first, second))
+    seeds = sorted(ours.keys() & theirs.keys())
+    return [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]

@@ -1,5 +1,6 @@
 """What decides the records of a run, and whether a folder holds the run that was asked for."""
 
+import json
 import os
 import platform
 from dataclasses import asdict
@@ -9,9 +10,14 @@ import torch
 
 from .. import __version__
 from ..errors import RunError
+from .own import Own
+from .plan import Plan, Scale
 from .store import Json, RunFolder
-from .study import Budget, Study
+from .study import Study
 from .tasks import Task
+
+FORMAT = 2
+_NAME = "config.json"
 
 
 def cores() -> int:
@@ -20,18 +26,41 @@ def cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def of(study: Study, task: Task, budget: Budget, *, quick: bool, device: str) -> Json:
-    """Return everything that decides the records of a run."""
-    return {
+def of(
+    study: Study, task: Task, plan: Plan, *, scale: Scale, device: str, own: Own | None = None
+) -> Json:
+    """Return everything that decides the records of a run, as JSON holds it."""
+    content: Json = {
+        "format": FORMAT,
         "study": study.name,
         "task": task.name,
         "description": task.describe(),
         "data": task.digest(),
-        "quick": quick,
+        "chance": task.chance,
+        "scale": scale,
         "device": device,
-        **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(budget).items()},
+        **plan.to_json(),
+        **({} if own is None else {"own": asdict(own)}),
         "made_with": {"batchnorm": __version__, "torch": str(torch.__version__)},
     }
+    understood: Json = json.loads(json.dumps(content))
+    return understood
+
+
+def read(folder: RunFolder) -> Json | None:
+    """Return the configuration of a run folder, or ``None`` when it has none.
+
+    Raises:
+        RunError: It is damaged, or of another format.
+    """
+    content = folder.read_json(_NAME)
+    if content is not None and content.get("format") != FORMAT:
+        raise RunError(
+            f"{folder.path} holds a run in format {content.get('format', 1)}, this version of "
+            f"batchnorm reads format {FORMAT}: run the study again into another --out, or use the "
+            "version that wrote it"
+        )
+    return content
 
 
 def claim(folder: RunFolder, config: Json) -> None:
@@ -42,12 +71,12 @@ def claim(folder: RunFolder, config: Json) -> None:
     """
     if folder.path.exists() and (not folder.path.is_dir() or any(folder.path.iterdir())):
         raise RunError(
-            f"{folder.path} exists and is not a run folder (it has no config.json): "
+            f"{folder.path} exists and is not a run folder (it has no {_NAME}): "
             "give --out a new or empty folder"
         )
     folder.create()
     folder.write_json("environment.json", environment())
-    folder.write_json("config.json", config)
+    folder.write_json(_NAME, config)
 
 
 def environment() -> Json:

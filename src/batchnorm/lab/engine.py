@@ -1,21 +1,22 @@
-"""Running a study: settle the configuration, resume what is there, train what is missing."""
+"""Running a study: settle the configuration, resume what is there, do what is missing."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import OptionError
-from . import configuration, registry, schedule, tasks, workers
+from ..errors import DataError, OptionError
+from . import configuration, tasks, workers
+from .own import Own
+from .plan import Plan, Scale, Trial
 from .records import Damage
 from .store import RunFolder
-from .study import Budget, Study, Trial
-from .training import FIELDS, Settings, TrialRun
+from .study import Job, Study
 
 
 @dataclass(frozen=True)
@@ -24,22 +25,26 @@ class Options:
 
     Args:
         out: The run folder.
-        task: One of `tasks.TASKS`.
-        data_dir: Folder with IDX files, or ``None``.
-        quick: Whether to take the study's quick budget.
-        seeds: Number of seeds instead of the budget's.
-        steps: Steps of each trial instead of the budget's.
+        task: One of `tasks.TASKS`, or ``None`` for the study's first.
+        data_dir: Folder with the task's files, or ``None``.
+        scale: Which of the study's plans to take.
+        seeds: Number of seeds instead of the plan's.
+        steps: Steps of each trial instead of the plan's.
+        changes: Values of settings instead of the plan's, several for one that is swept.
+        own: The user's model and data instead of the study's; there is no ``task`` then.
         device: PyTorch's name of the device.
         jobs: Number of worker processes; ``None`` is one for each core, 1 is this process.
         checkpoint_seconds: Shortest time between two checkpoints of a trial.
     """
 
     out: Path
-    task: str = "digits"
+    task: str | None = None
     data_dir: Path | None = None
-    quick: bool = False
+    scale: Scale = "default"
     seeds: int | None = None
     steps: int | None = None
+    changes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    own: Own | None = None
     device: str = "cpu"
     jobs: int | None = None
     checkpoint_seconds: float = 2.0
@@ -50,8 +55,8 @@ class Progress:
     """How far a run is.
 
     Args:
-        done: Steps of training done, resumed ones included.
-        total: Steps of training in all.
+        done: Steps done, resumed ones included; a trial without steps counts as one.
+        total: Steps in all.
         trials_done: Trials ended.
         trials: Trials in all.
     """
@@ -71,22 +76,23 @@ class Outcome:
 
     Args:
         folder: The run folder.
-        trained: Trials that were trained or resumed just now; 0 when the run was finished.
+        done: Trials that were done or resumed just now; 0 when the run was finished.
         redone: What was damaged and has been done again.
     """
 
     folder: RunFolder
-    trained: int
+    done: int
     redone: tuple[Damage, ...]
 
 
-def run(study: Study, options: Options, tell: Tell) -> Outcome:
+def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = None) -> Outcome:
     """Run a study, or go on with an interrupted run of it.
 
     Args:
         study: What to run.
         options: How.
         tell: Called as the work goes on.
+        pool: Processes that serve several runs; ``None`` starts some for this run alone.
 
     Returns:
         What was done.
@@ -96,36 +102,66 @@ def run(study: Study, options: Options, tell: Tell) -> Outcome:
         DataError: The task cannot be loaded.
         RunError: The folder holds another run, or a worker was killed.
     """
-    budget = _budget(study, options)
-    device = _device(options.device)
+    if options.own is not None:
+        study = options.own.adapt(study)
+    plan = settle(study, options)
     jobs = configuration.cores() if options.jobs is None else options.jobs
-    _at_least_one(jobs, "--jobs")
     folder = RunFolder(options.out)
-    existing = folder.read_json("config.json")
-    task = tasks.load(options.task, options.data_dir)
-    config = configuration.of(study, task, budget, quick=options.quick, device=options.device)
+    existing = configuration.read(folder)
+    task = _load(study, options)
+    if options.own is not None and existing is None:
+        options.own.check(study, task)
+    config = configuration.of(
+        study, task, plan, scale=options.scale, device=options.device, own=options.own
+    )
     if existing is None:
         configuration.claim(folder, config)
     else:
         configuration.compare(folder, existing, config)
-    missing, redone = _missing(study, budget, folder)
-    tracker = _Tracker(folder, len(study.trials(budget)), missing, budget.steps, tell)
+        folder.tidy()
+    missing, redone = _missing(study, plan, folder)
+    tracker = _Tracker(folder, study, plan, missing, tell)
     if missing:
         tracker.announce()
-        settings = Settings(str(device), options.checkpoint_seconds)
-        prepare = partial(_prepare, study.name, options, budget, settings)
-        _train(prepare, missing, min(jobs, len(missing)), tracker)
+        prepare = partial(_prepare, study, options, plan, task.digest())
+        _do(prepare, missing, min(jobs, len(missing)), tracker, pool)
     known = {str(damage) for damage in redone}
     redone += [damage for damage in tracker.damaged if str(damage) not in known]
     return Outcome(folder, len(missing), tuple(redone))
 
 
-def _budget(study: Study, options: Options) -> Budget:
-    budget = study.budget(options.task, quick=options.quick)
-    for value, name in ((options.seeds, "--seeds"), (options.steps, "--steps")):
+def _task(study: Study, options: Options) -> str:
+    if options.own is None:
+        return options.task or study.tasks[0]
+    if options.task is not None or options.data_dir is not None:
+        raise OptionError("--model and --data take the place of --task and --data-dir: give either")
+    return tasks.OWN
+
+
+def _load(study: Study, options: Options) -> tasks.Task:
+    name = _task(study, options)
+    return tasks.load(name, options.data_dir) if options.own is None else options.own.task()
+
+
+def settle(study: Study, options: Options) -> Plan:
+    """Check the options, and return how much of a study is done.
+
+    Raises:
+        OptionError: The study has no such plan, or an option is out of its range.
+    """
+    plan = study.plan(_task(study, options), options.scale)
+    counts = {"--seeds": options.seeds, "--steps": options.steps, "--jobs": options.jobs}
+    for name, value in counts.items():
         if value is not None:
             _at_least_one(value, name)
-    return replace(budget, seeds=options.seeds or budget.seeds, steps=options.steps or budget.steps)
+    _check_device(options.device)
+    if options.steps is not None and plan.steps is None:
+        raise OptionError(
+            f"--steps needs a study whose trials take a number of steps, {study.name} has none: "
+            "leave it out"
+        )
+    plan = plan.changed(options.changes)
+    return replace(plan, seeds=options.seeds or plan.seeds, steps=options.steps or plan.steps)
 
 
 def _at_least_one(value: int, name: str) -> None:
@@ -133,24 +169,21 @@ def _at_least_one(value: int, name: str) -> None:
         raise OptionError(f"{name} needs a number of at least 1, got {value}: give a larger one")
 
 
-def _device(name: str) -> torch.device:
+def _check_device(name: str) -> None:
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
+        torch.empty(0, device=torch.device(name))
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise OptionError(
             f"--device needs a device that PyTorch can use here, got {name!r} ({reason}): "
             "leave it out to use the CPU"
         ) from error
-    return device
 
 
-def _missing(study: Study, budget: Budget, folder: RunFolder) -> tuple[list[Trial], list[Damage]]:
-    steps = schedule.evaluation_steps(budget.steps)
+def _missing(study: Study, plan: Plan, folder: RunFolder) -> tuple[list[Trial], list[Damage]]:
     missing, damaged = [], []
-    for trial in study.trials(budget):
-        history = folder.log(trial).history(steps, FIELDS + study.probe().fields)
+    for trial in study.trials(plan):
+        history = folder.history(study, plan, trial)
         if history.end is None or history.damage is not None:
             missing.append(trial)
         if history.damage is not None:
@@ -159,15 +192,16 @@ def _missing(study: Study, budget: Budget, folder: RunFolder) -> tuple[list[Tria
 
 
 class _Tracker:
-    """Follows the trials of a run, wherever they are trained."""
+    """Follows the trials of a run, wherever they are done."""
 
     def __init__(
-        self, folder: RunFolder, trials: int, missing: list[Trial], steps: int, tell: Tell
+        self, folder: RunFolder, study: Study, plan: Plan, missing: list[Trial], tell: Tell
     ) -> None:
-        self._folder, self._trials, self._steps, self._tell = folder, trials, steps, tell
+        self._folder, self._tell = folder, tell
+        self._length = {t.id: max(plan.steps_of(t), 1) for t in study.trials(plan)}
         self._at = dict.fromkeys((trial.id for trial in missing), 0)
-        self._ended = trials - len(missing)
-        self._resumed = self._ended * steps
+        self._ended = len(self._length) - len(missing)
+        self._resumed = sum(n for name, n in self._length.items() if name not in self._at)
         self.damaged: list[Damage] = []
 
     def hear(self, event: Any) -> None:
@@ -175,7 +209,7 @@ class _Tracker:
         if isinstance(event, workers.Done):
             seconds, damage = event.result
             self._folder.append_timing(event.job, seconds)
-            self._at[event.job.id] = self._steps
+            self._at[event.job.id] = self._length[event.job.id]
             self._ended += 1
             self.damaged += [damage] if damage else []
         else:
@@ -185,15 +219,19 @@ class _Tracker:
 
     def announce(self) -> None:
         """Say how far the run is."""
-        done = self._resumed + sum(self._at.values())
-        self._tell(Progress(done, self._trials * self._steps, self._ended, self._trials))
+        done, total = self._resumed + sum(self._at.values()), sum(self._length.values())
+        self._tell(Progress(done, total, self._ended, len(self._length)))
 
 
-def _train(
-    prepare: Callable[[], workers.Work], missing: list[Trial], jobs: int, tracker: _Tracker
+def _do(
+    prepare: Callable[[], workers.Work],
+    missing: list[Trial],
+    jobs: int,
+    tracker: _Tracker,
+    pool: workers.Pool | None,
 ) -> None:
     if jobs > 1:
-        for event in workers.run(prepare, missing, jobs):
+        for event in (pool.run if pool else workers.run)(prepare, missing, jobs):
             tracker.hear(event)
         return
     with _one_thread():
@@ -212,17 +250,22 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _prepare(name: str, options: Options, budget: Budget, settings: Settings) -> workers.Work:
-    """Load what a worker needs and return the function that runs one trial."""
+def _prepare(study: Study, options: Options, plan: Plan, digest: str) -> workers.Work:
+    """Load what a worker needs and return the function that does one trial."""
     torch.set_num_threads(1)
-    study = registry.get(name)
-    task = tasks.load(options.task, options.data_dir).to(torch.device(settings.device))
+    task = _load(study, options)
+    if task.digest() != digest:
+        raise DataError(
+            f"{task.title} needs to give the same data in every process, and gave others here: "
+            "seed what it draws, or let it not shuffle"
+        )
+    task = task.to(torch.device(options.device))
     folder = RunFolder(options.out)
 
     def work(trial: Trial, tell: workers.Tell) -> tuple[float, Damage | None]:
         start = time.perf_counter()
-        one = TrialRun(study, task, budget, trial, folder.log(trial))
-        damage = one.run(settings, lambda step: tell((trial.id, step)))
+        job = Job(study, task, plan, trial, folder.log(trial), options.checkpoint_seconds)
+        damage = study.work.run(job, lambda step: tell((trial.id, step)))
         return time.perf_counter() - start, damage
 
     return work

@@ -3,7 +3,44 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from .estimates import Estimate
+
 Outcome = Literal["reproduced", "not reproduced", "mixed", "not determined"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An effect size with its interval, and what it has to be where a claim hangs on it.
+
+    Args:
+        name: What is compared.
+        estimate: How large it is; ``None`` when the trials cannot be compared.
+        above: What its whole interval must lie above for the claim to hold, or ``None``.
+        below: What it must lie below, or ``None``.
+    """
+
+    name: str
+    estimate: Estimate | None
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether the claim hangs on it."""
+        return self.above is not None or self.below is not None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is what it has to be; ``None`` where the trials say nothing."""
+        found = self.estimate
+        if found is None or not found.determined:
+            return None
+        over = self.above is None or found.low > self.above
+        under = self.below is None or found.high < self.below
+        return over and under
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.estimate or 'no shared seed'}."
 
 
 @dataclass(frozen=True)
@@ -13,84 +50,132 @@ class Verdict:
     Args:
         claim: Its number, such as ``C1``.
         statement: What the literature says.
+        source: Where it says so.
         outcome: What the rule gave.
-        effect: What was measured, and its sizes with their intervals, one a line.
+        measured: What was measured, in words.
+        effects: Its sizes; the first is the main one.
         rule: The rule, in words.
         reading: What it means, for someone who does not read code.
+        remarks: Further results in words.
+        figure: Which of the study's figures shows the claim.
     """
 
     claim: str
     statement: str
+    source: str
     outcome: Outcome
-    effect: tuple[str, ...]
+    measured: str
+    effects: tuple[Effect, ...]
     rule: str
     reading: str
+    remarks: tuple[str, ...] = ()
+    figure: int = 0
+
+    @property
+    def effect(self) -> tuple[str, ...]:
+        """What was measured, and its sizes with their intervals, one a line."""
+        return (self.measured, *map(str, self.effects), *self.remarks)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a figure.
+
+    Args:
+        title: What stands beside it.
+        log: Whether it is logarithmic.
+        percent: Whether the values are shares.
+    """
+
+    title: str
+    log: bool = False
+    percent: bool = False
+
+
+STEPS = Axis("Training steps (logarithmic)", log=True)
+ACCURACY = Axis("Test accuracy", percent=True)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A median over steps with a band; ``arm`` decides the colour and the dash."""
+    """A median with a band; ``arm`` decides the colour."""
 
     arm: str
     label: str
-    steps: tuple[int, ...]
+    x: tuple[float, ...]
     middle: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Curves over the steps, with horizontal lines at the targets."""
+    """Curves in one plot, with horizontal lines at the marks."""
 
     title: str
     caption: str
-    y_title: str
+    x: Axis
+    y: Axis
     curves: tuple[Curve, ...]
-    targets: tuple[float, ...]
+    marks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Panels:
-    """The same kind of band side by side, on one scale."""
+    """Bands side by side, on one scale, with the names of lower edge, middle and upper edge."""
 
     title: str
     caption: str
-    y_title: str
+    x: Axis
+    y: Axis
     panels: tuple[Curve, ...]
+    names: tuple[str, str, str] = ("15th percentile", "median", "85th percentile")
 
 
 @dataclass(frozen=True)
 class Point:
-    """Steps to a target: infinity where censored."""
+    """A value of an arm with its interval; infinity where censored."""
 
     arm: str
     label: str
-    target: float
+    group: str
     value: float
     low: float
     high: float
-    note: str
+    text: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
 class Points:
-    """Steps to each target for each arm; ``limit`` is the number of steps that a trial had."""
+    """Values with their intervals, in groups under each other.
+
+    Args:
+        title: What a reader calls it.
+        caption: How to read it.
+        axis: What the values are.
+        points: Row by row, group by group.
+        limit: Where a value that is censored is drawn, or ``None`` where none can be.
+        marks: Vertical lines, such as at the value of no effect.
+    """
 
     title: str
     caption: str
+    axis: Axis
     points: tuple[Point, ...]
-    limit: int
+    limit: float | None = None
+    marks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Grid:
-    """One value for every scale (row) and rate (column) of an arm, with what to write in it."""
+    """One value for every row and column of an arm, with what to write in it."""
 
     arm: str
     label: str
-    scales: tuple[float, ...]
-    rates: tuple[float, ...]
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
     texts: tuple[tuple[str, ...], ...]
 
@@ -101,7 +186,28 @@ class Grids:
 
     title: str
     caption: str
+    row_title: str
+    column_title: str
     grids: tuple[Grid, ...]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Values of the arms as bars with their intervals, in groups beside each other.
+
+    Args:
+        title: What a reader calls it.
+        caption: How to read it.
+        axis: What the values are.
+        bars: Group by group.
+        zoomed: Whether the axis leaves out what no bar differs in; the caption has to say so.
+    """
+
+    title: str
+    caption: str
+    axis: Axis
+    bars: tuple[Point, ...]
+    zoomed: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,7 +220,7 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
-Figure = Curves | Panels | Points | Grids | Table
+Figure = Curves | Panels | Points | Grids | Bars | Table
 
 
 @dataclass(frozen=True)
@@ -127,21 +233,38 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """The study in plain words.
+
+    Args:
+        done: What was done.
+        see: What there is to see.
+        means: What it means for someone who trains networks.
+    """
+
+    done: str
+    see: str
+    means: str
+
+
+@dataclass(frozen=True)
 class Findings:
     """Everything that a study has to say.
 
     Args:
         headline: The main result in plain words.
         summary: A sentence below it, and the lines that it introduces.
+        explanation: The study in plain words.
         verdicts: The claims judged.
-        figures: Figures and tables, in order.
+        figures: Figures and tables, in order; the first one stands for the study.
         settings: What was stated, left open and chosen.
         notes: What to keep in mind.
     """
 
     headline: str
-    summary: tuple[str, ...]
+    explanation: Explanation
     verdicts: tuple[Verdict, ...]
     figures: tuple[Figure, ...]
     settings: tuple[Setting, ...]
+    summary: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())

@@ -4,6 +4,7 @@ Every line carries a checksum of itself, so that a damaged number is found and n
 """
 
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -47,6 +48,15 @@ class History:
     evaluations: tuple[Record, ...]
     end: Record | None
     damage: Damage | None
+
+
+def finite(value: Any) -> Any:
+    """Return ``value`` with ``None`` for what JSON has no word for."""
+    if isinstance(value, (list, tuple)):
+        return [finite(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def encode(record: Record) -> str:

@@ -2,21 +2,22 @@
 
 import json
 import math
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import RunError
-from . import registry, schedule
+from . import configuration, registry
+from .own import Own
+from .plan import Plan, Settings, Trial
 from .records import Damage, Record
 from .store import Json, RunFolder
-from .study import Budget, Study, Trial
-from .training import FIELDS
+from .study import Study
 
-_CLASSES = 10
+Find = Callable[[str], Study]
 
 
 @dataclass(frozen=True)
@@ -25,13 +26,24 @@ class TrialResult:
 
     Args:
         trial: Its settings.
-        evaluations: Its record.
+        evaluations: Its records.
         diverged_at: Step at which the loss was no longer finite, or ``None``.
+        chance: Accuracy of a guess, which a diverged trial counts as.
     """
 
     trial: Trial
     evaluations: tuple[Record, ...]
-    diverged_at: int | None
+    diverged_at: int | None = None
+    chance: float = math.nan
+
+    def __getitem__(self, field: str) -> float:
+        """A number of the last record, NaN where it is null."""
+        value = self.evaluations[-1][field]
+        return math.nan if value is None else float(value)
+
+    def listed(self, field: str) -> NDArray[np.float64]:
+        """Return a list of the last record, NaN where a number is null."""
+        return np.array(self.evaluations[-1][field], np.float64)
 
     def steps_to(self, target: float) -> float:
         """Return the first evaluated step with at least ``target`` accuracy, or infinity."""
@@ -52,9 +64,7 @@ class TrialResult:
     @property
     def final_accuracy(self) -> float:
         """The last test accuracy; chance when the trial diverged."""
-        if self.diverged_at is not None:
-            return 1 / _CLASSES
-        return float(self.evaluations[-1]["test_accuracy"])
+        return self.chance if self.diverged_at is not None else self["test_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -63,17 +73,17 @@ class Results:
 
     Args:
         study: The study.
-        budget: What was to be trained.
+        plan: What was to be done.
         config: The whole configuration.
         environment: The machine.
         trials: Trials that ended and are whole.
         unfinished: Trials that have not ended.
         damage: What was found damaged; those trials are left out unless only weights are.
-        seconds: Time spent in training, over all workers.
+        seconds: Time spent in trials, over all workers.
     """
 
     study: Study
-    budget: Budget
+    plan: Plan
     config: Json
     environment: Json
     trials: tuple[TrialResult, ...]
@@ -83,13 +93,12 @@ class Results:
 
     @property
     def schedule(self) -> tuple[int, ...]:
-        """The steps of the evaluations."""
-        return schedule.evaluation_steps(self.budget.steps)
+        """The steps of the evaluations, where all trials have the same."""
+        return self.study.work.schedule(self.plan, self.trials[0].trial)
 
-    def of(self, arm: str, scale: float, rate: float) -> list[TrialResult]:
-        """Return the trials of one setting, by seed."""
-        wanted = (arm, scale, rate)
-        found = [t for t in self.trials if (t.trial.arm, t.trial.scale, t.trial.rate) == wanted]
+    def of(self, arm: str, at: Settings) -> list[TrialResult]:
+        """Return the trials of one arm at one point of the grid, by seed."""
+        found = [t for t in self.trials if t.trial.arm == arm and t.trial.at == at]
         return sorted(found, key=lambda t: t.trial.seed)
 
     @property
@@ -98,11 +107,12 @@ class Results:
         return tuple(t for t in self.trials if t.diverged_at is not None)
 
 
-def load(path: Path) -> Results:
+def load(path: Path, find: Find | None = None) -> Results:
     """Read a run folder.
 
     Args:
         path: The folder.
+        find: Returns the study of a name; ``None`` knows the studies of `registry`.
 
     Returns:
         What it holds, damage listed and left out.
@@ -111,31 +121,32 @@ def load(path: Path) -> Results:
         RunError: It is no run folder, its configuration is damaged, or no trial has ended.
     """
     folder = RunFolder(path)
-    config = folder.read_json("config.json")
+    config = configuration.read(folder)
     if config is None:
         raise RunError(
             f"{path} is not a run folder: needed a config.json in it, found none: "
             "give the folder that `batchnorm study run` wrote"
         )
-    study, budget = _understand(config, path)
+    study, plan = _understand(config, path, find or registry.get)
     damage: list[Damage] = []
     environment, problem = _environment(folder)
     damage += problem
-    ended, unfinished = _trials(study, budget, folder, damage)
+    ended, unfinished = _trials(study, plan, folder, config, damage)
     if not ended:
         raise RunError(
             f"{path} has no whole trial to report: give the command of the run again to go on"
         )
     seconds = _seconds(path / "timings.jsonl", damage)
-    return Results(study, budget, config, environment, ended, unfinished, tuple(damage), seconds)
+    return Results(study, plan, config, environment, ended, unfinished, tuple(damage), seconds)
 
 
-def _understand(config: Json, path: Path) -> tuple[Study, Budget]:
+def _understand(config: Json, path: Path, find: Find) -> tuple[Study, Plan]:
     try:
-        values: dict[str, Any] = {field.name: config[field.name] for field in fields(Budget)}
-        lists = {key: tuple(v) for key, v in values.items() if isinstance(v, list)}
-        return registry.get(config["study"]), Budget(**{**values, **lists})
-    except (KeyError, TypeError) as error:
+        study = find(config["study"])
+        if "own" in config:
+            study = Own(**config["own"]).adapt(study)
+        return study, Plan.from_json(config)
+    except (KeyError, TypeError, AttributeError) as error:
         raise RunError(
             f"{path / 'config.json'} is damaged: it has no usable {error}: run the study again "
             "into another --out"
@@ -153,18 +164,17 @@ def _environment(folder: RunFolder) -> tuple[Json, list[Damage]]:
 
 
 def _trials(
-    study: Study, budget: Budget, folder: RunFolder, damage: list[Damage]
+    study: Study, plan: Plan, folder: RunFolder, config: Json, damage: list[Damage]
 ) -> tuple[tuple[TrialResult, ...], tuple[Trial, ...]]:
-    steps = schedule.evaluation_steps(budget.steps)
-    names = FIELDS + study.probe().fields
+    chance = math.nan if config["chance"] is None else float(config["chance"])
     ended: list[TrialResult] = []
     unfinished: list[Trial] = []
-    for trial in study.trials(budget):
-        history = folder.log(trial).history(steps, names)
+    for trial in study.trials(plan):
+        history = folder.history(study, plan, trial)
         damage += [history.damage] if history.damage else []
         if history.end is not None:
             at = history.end["step"] if history.end["end"] == "diverged" else None
-            ended.append(TrialResult(trial, history.evaluations, at))
+            ended.append(TrialResult(trial, history.evaluations, at, chance))
         elif history.damage is None:
             unfinished.append(trial)
     return tuple(ended), tuple(unfinished)

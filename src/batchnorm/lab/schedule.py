@@ -3,17 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-_FINEST, _FRACTION = 5, 20
+_FRACTION = 20
+_NOISE = 1
 
 
-def evaluation_steps(steps: int) -> tuple[int, ...]:
+def evaluation_steps(steps: int, every: int = 5) -> tuple[int, ...]:
     """Return the steps at which a trial is evaluated: 0, and then ever wider apart.
 
-    The distance is 5 steps at first and a twentieth of the step later, so that a number of steps
-    is known to 5 steps or 5 %, whichever is coarser. It is the same for every arm.
+    The distance is `every` steps at first and a twentieth of the step later, so that a number of
+    steps is known to 5 steps or 5 %, whichever is coarser. It is the same for every arm.
 
     Args:
         steps: Length of the trial; always evaluated.
+        every: Smallest distance.
 
     Example:
         >>> evaluation_steps(20)
@@ -21,7 +23,7 @@ def evaluation_steps(steps: int) -> tuple[int, ...]:
     """
     schedule, step = [0], 0
     while step < steps:
-        step = min(step + max(_FINEST, step // _FRACTION), steps)
+        step = min(step + max(every, step // _FRACTION), steps)
         schedule.append(step)
     return tuple(schedule)
 
@@ -29,6 +31,11 @@ def evaluation_steps(steps: int) -> tuple[int, ...]:
 def order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """Return the order of the examples in one epoch, a function of its arguments alone."""
     return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def noise_seed(seed: int, step: int) -> int:
+    """Return what to seed dropout and noise with from an evaluation at ``step`` on."""
+    return int(np.random.SeedSequence([seed, step, _NOISE]).generate_state(1)[0])
 
 
 def batches_per_epoch(count: int, batch: int) -> int:

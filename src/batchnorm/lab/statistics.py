@@ -6,75 +6,15 @@ only to lie between two bounds, and its interval covers both.
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .estimates import Difference, Level, Median, Offset, Ratio
+
 RESAMPLES, CONFIDENCE, _SEED = 10_000, 0.95, 20150211
 
 Values = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Median:
-    """A median over seeds.
-
-    Args:
-        value: The median; infinity when it is censored.
-        low: Lower end of its 95 % interval.
-        high: Upper end; infinity when it is censored.
-        seeds: Number of seeds.
-        censored: How many of them are censored.
-    """
-
-    value: float
-    low: float
-    high: float
-    seeds: int
-    censored: int
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of two medians, known exactly or between bounds.
-
-    Args:
-        least: Smallest value that the medians allow.
-        most: Largest value that they allow; differs from ``least`` where one is censored.
-        low: Lower end of the 95 % interval.
-        high: Upper end.
-    """
-
-    least: float
-    most: float
-    low: float
-    high: float
-
-    @property
-    def determined(self) -> bool:
-        """Whether at least one of the two medians is known."""
-        return self.least > 0 or math.isfinite(self.most)
-
-    @property
-    def above_one(self) -> bool:
-        """Whether the whole interval lies above 1."""
-        return self.low > 1
-
-    @property
-    def below_one(self) -> bool:
-        """Whether the whole interval lies below 1."""
-        return self.high < 1
-
-    def __str__(self) -> str:
-        return f"{_bounded(self.least, self.most)} (95 % interval {_span(self.low, self.high)})"
-
-    @property
-    def brief(self) -> str:
-        """The ratio and its interval in the few signs that a table has room for."""
-        middle = _bounded(self.least, self.most).replace("more than", ">").replace("less than", "<")
-        top = "∞" if math.isinf(self.high) else _digits(self.high)
-        return f"{middle} [{_digits(self.low)}, {top}]"
 
 
 def median(values: ArrayLike) -> Median:
@@ -91,6 +31,16 @@ def median(values: ArrayLike) -> Median:
     low, high = _interval(_medians(data[_resample(len(data))]))
     censored = int(np.isinf(data).sum())
     return Median(float(np.median(data)), low, high, len(data), censored)
+
+
+def level(values: ArrayLike) -> Level:
+    """Return the median of a share over seeds with its interval.
+
+    Args:
+        values: One value for each seed, such as an accuracy.
+    """
+    found = median(values)
+    return Level(found.value, found.low, found.high)
 
 
 def ratio(numerator: ArrayLike, denominator: ArrayLike, limit: float = math.inf) -> Ratio:
@@ -111,16 +61,30 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, limit: float = math.inf)
     return Ratio(float(at_least[0]), float(at_most[0]), _interval(least)[0], _interval(most)[1])
 
 
-def difference(first: ArrayLike, second: ArrayLike) -> Median:
+def difference(first: ArrayLike, second: ArrayLike) -> Difference:
     """Return the mean of ``first - second`` over the same seeds with its interval.
 
     Args:
         first: One finite value for each seed.
         second: The same for the other arm.
     """
+    return Difference(*_mean_difference(first, second))
+
+
+def offset(first: ArrayLike, second: ArrayLike) -> Offset:
+    """Return the same of plain numbers, which are not shares of a hundred.
+
+    Args:
+        first: One finite value for each seed.
+        second: The same for the other arm.
+    """
+    return Offset(*_mean_difference(first, second))
+
+
+def _mean_difference(first: ArrayLike, second: ArrayLike) -> tuple[float, float, float]:
     data = np.asarray(first, np.float64) - np.asarray(second, np.float64)
     low, high = _interval(data[_resample(len(data))].mean(axis=1))
-    return Median(float(data.mean()), low, high, len(data), 0)
+    return float(data.mean()), low, high
 
 
 def _resample(seeds: int) -> NDArray[np.int64]:
@@ -147,22 +111,3 @@ def _interval(values: Values) -> tuple[float, float]:
     last = len(ordered) - 1
     below = math.floor(last * (1 - CONFIDENCE) / 2)
     return float(ordered[below]), float(ordered[last - below])
-
-
-def _bounded(least: float, most: float) -> str:
-    if least == most:
-        return f"{_digits(least)}x"
-    if least == 0 and math.isinf(most):
-        return "not determined"
-    if math.isinf(most):
-        return f"more than {_digits(least)}x"
-    return f"less than {_digits(most)}x" if least == 0 else f"{_digits(least)}x to {_digits(most)}x"
-
-
-def _span(low: float, high: float) -> str:
-    top = "no upper limit" if math.isinf(high) else f"{_digits(high)}x"
-    return f"{_digits(low)}x to {top}"
-
-
-def _digits(value: float) -> str:
-    return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"  # noqa: PLR2004

@@ -11,8 +11,9 @@ import torch
 
 from .._files import write_atomically
 from ..errors import MissingExtraError, RunError
+from .plan import Plan, Trial
 from .records import Damage, History, Record, encode, read
-from .study import Trial
+from .study import Study
 
 Json = dict[str, Any]
 
@@ -42,6 +43,11 @@ class RunFolder:
                 f"{self.path} cannot be made a run folder ({error.strerror}): "
                 "give --out a folder that can be written"
             ) from error
+
+    def tidy(self) -> None:
+        """Remove what a run that was killed while writing left behind."""
+        for path in self.trials.glob(".*"):
+            path.unlink(missing_ok=True)
 
     def read_json(self, name: str) -> Json | None:
         """Return a file's content, or ``None`` when there is no such file.
@@ -78,6 +84,12 @@ class RunFolder:
         """Return the files of one trial."""
         return TrialFiles(self.trials, trial.id)
 
+    def history(self, study: Study, plan: Plan, trial: Trial) -> History:
+        """Read what stands of a trial."""
+        work = study.work
+        steps = work.schedule(plan, trial)
+        return self.log(trial).history(steps, work.fields, weights=work.keeps_weights)
+
 
 class TrialFiles:
     """The files of one trial: its record, its final weights and, midway, its checkpoint."""
@@ -87,10 +99,18 @@ class TrialFiles:
         self._weights = folder / f"{name}.safetensors"
         self._checkpoint = folder / f"{name}.checkpoint"
 
-    def history(self, schedule: tuple[int, ...], fields: tuple[str, ...]) -> History:
-        """Read the record, and check the weights once the trial has ended."""
+    def history(
+        self, schedule: tuple[int, ...], fields: tuple[str, ...], *, weights: bool
+    ) -> History:
+        """Read the record, and check the weights once the trial has ended.
+
+        Args:
+            schedule: Steps at which the records must stand.
+            fields: Keys that each must have.
+            weights: Whether a trial that ended has weights.
+        """
         history = read(self._record, self._name(self._record), schedule, fields)
-        if history.end is None:
+        if history.end is None or not weights:
             return history
         if not self._weights.exists():
             damage = Damage(self._name(self._weights), None, "the weights are missing")
@@ -110,12 +130,14 @@ class TrialFiles:
         with self._record.open("ab", buffering=0) as file:
             file.write(encode(record).encode())
 
-    def finish(self, weights: Mapping[str, torch.Tensor], end: Record) -> None:
-        """Write the weights, close the record, and drop the checkpoint, in this order."""
-        content = _serialize(weights)
-        write_atomically(self._weights, content)
+    def finish(self, weights: Mapping[str, torch.Tensor] | None, end: Record) -> None:
+        """Write the weights if there are any, close the record, drop the checkpoint, in turn."""
+        if weights is not None:
+            content = _serialize(weights)
+            write_atomically(self._weights, content)
+            end = {**end, "weights": _digest(content)}
         with self._record.open("ab", buffering=0) as file:
-            file.write(encode({**end, "weights": _digest(content)}).encode())
+            file.write(encode(end).encode())
             os.fsync(file.fileno())
         self._checkpoint.unlink(missing_ok=True)
 

@@ -1,78 +1,88 @@
-"""What a study is: arms, what is measured, how much of it, and how the results are judged."""
+"""What a study is: arms, what a trial of it does, how much is done, and how it is judged."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
 
 from ..errors import OptionError
-from .probes import Probe
+from .plan import SCALES, Plan, Scale, Settings, Trial
+from .records import Damage
 from .tasks import Task
 
 if TYPE_CHECKING:
     from .findings import Findings
     from .results import Results
+    from .store import TrialFiles
 
-Network = Callable[[Task, float, torch.Generator], nn.Module]
+Network = Callable[[Task, Settings, torch.Generator], nn.Module]
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One kind of network under comparison.
+    """One of the things under comparison.
 
     Args:
         name: Short name, used in file names.
         label: Name for readers.
-        network: Builds it from a task, a weight scale and a source of random numbers.
+        network: Builds it from a task, the settings and a source of random numbers, where the
+            work of the study is to train a network.
+        settings: Settings of this arm alone; they take the place of the plan's fixed ones.
+        dashed: Whether its curves are dashed, as those of networks without normalization are.
     """
 
     name: str
     label: str
-    network: Network
+    network: Network | None = None
+    settings: Settings = field(default_factory=dict)
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
-class Trial:
-    """One training run: an arm with its settings and a seed."""
-
-    arm: str
-    scale: float
-    rate: float
-    seed: int
-
-    @property
-    def id(self) -> str:
-        """Name of the trial and of its files."""
-        return f"{self.arm}_scale{self.scale:g}_rate{self.rate:g}_seed{self.seed}"
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How much is trained, and the targets that the steps are counted to.
+class Job:
+    """One trial to be done.
 
     Args:
-        steps: Steps of each trial.
-        seeds: Number of seeds; they are 0, 1, 2, ...
-        scales: Standard deviations of the initial weights.
-        rates: Learning rates, the same ones for every arm.
-        targets: Test accuracies, ascending; the middle one gives the headline.
-        batch: Mini-batch size.
+        study: Where the arm comes from.
+        task: The data, on the device.
+        plan: How much.
+        trial: What to do.
+        files: Where to record it.
+        checkpoint_seconds: Shortest time between two checkpoints.
     """
 
-    steps: int
-    seeds: int
-    scales: tuple[float, ...]
-    rates: tuple[float, ...]
-    targets: tuple[float, ...]
-    batch: int = 60
+    study: "Study"
+    task: Task
+    plan: Plan
+    trial: Trial
+    files: "TrialFiles"
+    checkpoint_seconds: float = 2.0
+
+
+class Work(Protocol):
+    """What the trials of a study do: `Training` or `Measuring`."""
 
     @property
-    def headline_target(self) -> float:
-        """The target that the headline speaks of."""
-        return self.targets[len(self.targets) // 2]
+    def fields(self) -> tuple[str, ...]:
+        """Keys that every record has."""
+
+    @property
+    def keeps_weights(self) -> bool:
+        """Whether a trial leaves weights behind."""
+
+    def schedule(self, plan: Plan, trial: Trial) -> tuple[int, ...]:
+        """Return the steps at which the records of a trial stand."""
+
+    def run(self, job: Job, tell: Callable[[int], None]) -> Damage | None:
+        """Do a trial, from where it stopped; return what was damaged and has been done again.
+
+        Args:
+            job: What to do.
+            tell: Called with each step that has been recorded.
+        """
 
 
 @dataclass(frozen=True)
@@ -83,10 +93,11 @@ class Study:
         name: What the command line calls it.
         title: What a reader calls it.
         question: The question in one sentence.
-        claims: Which published claims it judges.
-        arms: The networks compared.
-        probe: Makes the measurement taken at each evaluation.
-        budgets: Budget by task and by whether it is the quick one.
+        claims: Which published claims it judges; see `claims.CLAIMS`.
+        arms: What is compared.
+        axes: The settings that are swept, in the order of the grid, with their names for readers.
+        work: What a trial does.
+        plans: Plan by task and scale; the first task is the default.
         findings: Judges the results.
     """
 
@@ -95,30 +106,40 @@ class Study:
     question: str
     claims: tuple[str, ...]
     arms: tuple[Arm, ...]
-    probe: Callable[[], Probe]
-    budgets: Mapping[tuple[str, bool], Budget]
+    axes: Mapping[str, str]
+    work: Work
+    plans: Mapping[tuple[str, Scale], Plan]
     findings: "Callable[[Results], Findings]"
 
     def arm(self, name: str) -> Arm:
         """Return the arm called ``name``."""
         return next(arm for arm in self.arms if arm.name == name)
 
-    def budget(self, task: str, *, quick: bool) -> Budget:
-        """Return the budget for a task.
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks that it has plans for."""
+        return tuple(dict.fromkeys(task for task, _ in self.plans))
+
+    def plan(self, task: str, scale: Scale) -> Plan:
+        """Return the plan for a task.
 
         Raises:
-            OptionError: The study has no budget for the task.
+            OptionError: The study has no plan for the task, or none of this scale.
         """
-        if (task, quick) not in self.budgets:
-            known = ", ".join(sorted({name for name, _ in self.budgets}))
+        if task not in self.tasks:
+            known = ", ".join(self.tasks)
             raise OptionError(f"the study {self.name} needs a task out of {known}, got {task!r}")
-        return self.budgets[task, quick]
+        scales = [known for known in SCALES if (task, known) in self.plans]
+        if scale not in scales:
+            raise OptionError(
+                f"the study {self.name} on {task} needs a scale out of {', '.join(scales)}, got "
+                f"{scale!r}: choose one, or another --task"
+            )
+        return self.plans[task, scale]
 
-    def trials(self, budget: Budget) -> tuple[Trial, ...]:
+    def trials(self, plan: Plan) -> tuple[Trial, ...]:
         """Return every trial, seed by seed, so that an early stop leaves whole comparisons."""
         return tuple(
-            Trial(arm.name, scale, rate, seed)
-            for seed, scale, rate, arm in product(
-                range(budget.seeds), budget.scales, budget.rates, self.arms
-            )
+            Trial(arm.name, point, seed, {**plan.fixed, **arm.settings})
+            for seed, point, arm in product(range(plan.seeds), plan.points(), self.arms)
         )

@@ -1,66 +1,88 @@
-"""Training one trial: plain SGD, evaluated on a fixed schedule, resumable at every evaluation."""
+"""Training a network, evaluated on a fixed schedule and resumable at every evaluation."""
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch import Tensor, nn
 
-from . import schedule
-from .records import Damage, Record
-from .store import TrialFiles
-from .study import Budget, Study, Trial
-from .tasks import Task
+from ..errors import RunError
+from . import descent, schedule
+from .plan import Plan, Trial
+from .probes import Moment, Nothing, Probe
+from .records import Damage, Record, finite
+from .study import Job
 
 FIELDS = ("step", "train_loss", "test_loss", "test_accuracy")
-_MODEL, _PROBE, _STEP = "model.", "probe.", "step"
+_EVALUATED_AT_ONCE = 1_000  # images: a convolution's activations of a whole test set fill gigabytes
+_MODEL, _PROBE, _VELOCITY, _STEP = "model.", "probe.", "velocity.", "step"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How trials are run, as far as it does not change what they record.
+class Training:
+    """The work of a trial: train the network of its arm by stochastic gradient descent.
+
+    Settings read: ``batch``; ``train`` and ``test``, so many of the training and of the test
+    examples, all where left out; and those of `Descent.of`. The network reads its own, and
+    ``steps``, the length of the trial.
 
     Args:
-        device: Where to train.
-        checkpoint_seconds: Shortest time between two checkpoints of a trial.
+        probe: Makes what is measured at each evaluation beside loss and accuracy.
     """
 
-    device: str = "cpu"
-    checkpoint_seconds: float = 2.0
+    probe: Callable[[], Probe] = Nothing
+    keeps_weights = True
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Keys of an evaluation."""
+        return FIELDS + self.probe().fields
+
+    def schedule(self, plan: Plan, trial: Trial) -> tuple[int, ...]:
+        """Return the steps at which a trial is evaluated."""
+        return schedule.evaluation_steps(plan.steps_of(trial), plan.every)
+
+    def run(self, job: Job, tell: Callable[[int], None]) -> Damage | None:
+        """Train to the end, from the last checkpoint if there is one."""
+        with _own_randomness(job.task.train_x.device):
+            return TrialRun(job, self.probe()).run(tell)
 
 
 class TrialRun:
-    """One trial in progress.
+    """One training run in progress.
 
     Args:
-        study: Where the arm and the probe come from.
-        task: The data, on the device.
-        budget: Steps and mini-batch.
-        trial: What to train.
-        files: Where to record it.
+        job: What to train, on what, and where to record it.
+        probe: Measures at each evaluation.
     """
 
-    def __init__(
-        self, study: Study, task: Task, budget: Budget, trial: Trial, files: TrialFiles
-    ) -> None:
-        generator = torch.Generator().manual_seed(trial.seed)
-        model = study.arm(trial.arm).network(task, trial.scale, generator)
-        self._model: nn.Module = model.to(task.train_x.device)
+    def __init__(self, job: Job, probe: Probe) -> None:
+        network = job.study.arm(job.trial.arm).network
+        if network is None:
+            raise RunError(f"the arm {job.trial.arm} of the study {job.study.name} has no network")
+        generator = torch.Generator().manual_seed(job.trial.seed)
+        self._task, self._trial, self._files = job.task, job.trial, job.files
+        self._checkpoint_seconds = job.checkpoint_seconds
+        count, steps = len(job.task.train_x), job.plan.steps_of(job.trial)
+        model = network(job.task, {**job.trial.settings, "steps": steps}, generator)
+        self._model: nn.Module = model.to(job.task.train_x.device)
         self._parameters = list(self._model.parameters())
-        self._probe = study.probe()
-        self._task, self._budget, self._trial, self._files = task, budget, trial, files
-        self._schedule = schedule.evaluation_steps(budget.steps)
+        self._descent = descent.Descent.of(job.trial.settings, self._parameters)
+        self._probe = probe
+        self._count = min(int(job.trial.settings.get("train", count)), count)
+        self._tested = int(job.trial.settings.get("test", len(job.task.test_x)))
+        self._batch_size = min(int(job.trial["batch"]), self._count)
+        self._schedule = job.study.work.schedule(job.plan, job.trial)
         self._epoch = -1
         self._order = torch.empty(0)
 
-    def run(self, settings: Settings, tell: Callable[[int], None]) -> Damage | None:
-        """Train to the end, from the last checkpoint if there is one.
+    def run(self, tell: Callable[[int], None]) -> Damage | None:
+        """Train to the end.
 
         Args:
-            settings: How to run.
             tell: Called with the step at each evaluation.
 
         Returns:
@@ -76,15 +98,15 @@ class TrialRun:
             record = self._evaluate(self._schedule[index], loss)
             self._files.append(record)
             tell(self._schedule[index])
-            if time.monotonic() - saved >= settings.checkpoint_seconds:
+            if time.monotonic() - saved >= self._checkpoint_seconds:
                 self._save(index)
                 saved = time.monotonic()
-        self._finish("finished", self._budget.steps)
+        self._finish("finished", self._schedule[-1])
         return damage
 
     def _resume(self) -> tuple[int, Damage | None]:
         """Return how many evaluations stand, and what was damaged."""
-        history = self._files.history(self._schedule, FIELDS + self._probe.fields)
+        history = self._files.history(self._schedule, FIELDS + self._probe.fields, weights=True)
         state = self._files.load_checkpoint()
         damage = history.damage or (state if isinstance(state, Damage) else None)
         done = 0
@@ -97,13 +119,15 @@ class TrialRun:
         self._files.rewind(history.evaluations[:done])
         return done, damage
 
-    def _restore(self, state: dict[str, torch.Tensor]) -> None:
+    def _restore(self, state: dict[str, Tensor]) -> None:
         self._model.load_state_dict(_strip(state, _MODEL))
         self._probe.restore(_strip(state, _PROBE))
+        self._descent.restore(_strip(state, _VELOCITY))
 
     def _save(self, index: int) -> None:
         state = {_MODEL + key: value for key, value in self._model.state_dict().items()}
         state |= {_PROBE + key: value for key, value in self._probe.state().items()}
+        state |= {_VELOCITY + key: value for key, value in self._descent.state().items()}
         self._files.save_checkpoint(state | {_STEP: torch.tensor(index)})
 
     def _finish(self, end: str, step: int) -> None:
@@ -112,24 +136,22 @@ class TrialRun:
     def _advance(self, start: int, stop: int) -> float | None:
         """Train from one step to another; return the mean loss, or the one that is not finite."""
         self._model.train()
+        torch.manual_seed(schedule.noise_seed(self._trial.seed, start))
         total = 0.0
         for step in range(start, stop):
             chosen = self._batch(step)
-            logits = self._model(self._task.train_x[chosen])
-            loss = F.cross_entropy(logits, self._task.train_y[chosen])
+            outputs = self._model(self._task.train_x[chosen])
+            loss = self._task.loss(outputs, self._task.train_y[chosen])
             value = loss.item()
             if not math.isfinite(value):
                 self._diverged_at = step + 1
                 return value
-            gradients = torch.autograd.grad(loss, self._parameters)
-            with torch.no_grad():
-                for parameter, gradient in zip(self._parameters, gradients, strict=True):
-                    parameter.sub_(gradient, alpha=self._trial.rate)
+            self._descent.step(torch.autograd.grad(loss, self._parameters))
             total += value
         return total / (stop - start) if stop > start else None
 
-    def _batch(self, step: int) -> torch.Tensor:
-        count, batch = len(self._task.train_x), self._budget.batch
+    def _batch(self, step: int) -> Tensor:
+        count, batch = self._count, self._batch_size
         epoch, place = divmod(step, schedule.batches_per_epoch(count, batch))
         if epoch != self._epoch:
             order = schedule.order(self._trial.seed, epoch, count)
@@ -140,17 +162,31 @@ class TrialRun:
     def _evaluate(self, step: int, train_loss: float | None) -> Record:
         self._model.eval()
         with torch.no_grad(), self._probe.watching(self._model):
-            logits = self._model(self._task.test_x)
-        loss = F.cross_entropy(logits, self._task.test_y).item()
-        right = (logits.argmax(1) == self._task.test_y).sum().item()
+            parts = torch.split(self._task.test_x[: self._tested], _EVALUATED_AT_ONCE)
+            outputs = torch.cat([self._model(part) for part in parts])
+        wanted = self._task.test_y[: self._tested]
+        loss = self._task.loss(outputs, wanted).item()
+        chosen = self._batch(step)
+        moment = Moment(
+            step, self._model, self._task, self._task.train_x[chosen], self._task.train_y[chosen],
+            self._trial.settings,
+        )  # fmt: skip
         return {
             "step": step,
             "train_loss": train_loss,
             "test_loss": loss if math.isfinite(loss) else None,
-            "test_accuracy": right / len(self._task.test_y),
-            **self._probe.measure(),
+            "test_accuracy": self._task.accuracy(outputs, wanted),
+            **{name: finite(value) for name, value in self._probe.measure(moment).items()},
         }
 
 
-def _strip(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def _strip(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+
+
+@contextmanager
+def _own_randomness(device: torch.device) -> Iterator[None]:
+    """Seed and draw inside, and leave the caller's generators where they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices):
+        yield

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
-from typing import Any
+from typing import Any, Self
 
 from ..errors import RunError
 
@@ -36,6 +36,11 @@ class Done:
 
 
 @dataclass(frozen=True)
+class _Prepare:
+    prepare: Callable[[], Work]
+
+
+@dataclass(frozen=True)
 class _Failed:
     error: BaseException
 
@@ -45,6 +50,40 @@ class _Worker:
     process: SpawnProcess
     pipe: Connection
     job: Any = None
+
+
+class Pool:
+    """Worker processes that serve one run after another; start and end them with ``with``."""
+
+    def __init__(self) -> None:
+        self._workers: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.process.kill()
+            worker.process.join()
+            worker.pipe.close()
+        self._workers.clear()
+
+    def run(self, prepare: Callable[[], Work], jobs: Iterable[Any], workers: int) -> Iterator[Any]:
+        """Do the jobs in worker processes, as `run` does; the processes stay for the next run."""
+        queue = iter(jobs)
+        busy: list[_Worker] = []
+        try:
+            for job in _first(queue, workers):
+                if len(busy) == len(self._workers):
+                    self._workers.append(_start())
+                busy.append(self._workers[len(busy)])
+                _send(busy[-1], _Prepare(prepare))
+                _give(busy[-1], job)
+            while any(worker.job is not None for worker in busy):
+                yield from _collect(busy, queue)
+        except BaseException:
+            self.__exit__()  # what a worker was doing is nobody's any more
+            raise
 
 
 def run(prepare: Callable[[], Work], jobs: Iterable[Any], workers: int) -> Iterator[Any]:
@@ -63,19 +102,8 @@ def run(prepare: Callable[[], Work], jobs: Iterable[Any], workers: int) -> Itera
         RunError: A worker was killed.
         BaseException: The error of a job, which ends the others.
     """
-    queue = iter(jobs)
-    pool: list[_Worker] = []
-    try:
-        for job in _first(queue, workers):
-            pool.append(_start(prepare))
-            _give(pool[-1], job)
-        while any(worker.job is not None for worker in pool):
-            yield from _collect(pool, queue)
-    finally:
-        for worker in pool:
-            worker.process.kill()
-            worker.process.join()
-            worker.pipe.close()
+    with Pool() as pool:
+        yield from pool.run(prepare, jobs, workers)
 
 
 def _first(queue: Iterator[Any], count: int) -> Iterator[Any]:
@@ -90,11 +118,7 @@ def _collect(pool: list[_Worker], queue: Iterator[Any]) -> Iterator[Any]:
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
-            worker.process.join()
-            raise RunError(
-                f"a worker process ended with code {worker.process.exitcode} during {worker.job}: "
-                "give the same command again to go on; use fewer --jobs if memory ran out"
-            ) from None
+            raise _lost(worker) from None
         if isinstance(message, _Failed):
             raise message.error
         if isinstance(message, Done):
@@ -105,13 +129,29 @@ def _collect(pool: list[_Worker], queue: Iterator[Any]) -> Iterator[Any]:
 def _give(worker: _Worker, job: Any) -> None:
     worker.job = job
     if job is not None:
-        worker.pipe.send(job)
+        _send(worker, job)
 
 
-def _start(prepare: Callable[[], Work]) -> _Worker:
+def _send(worker: _Worker, message: Any) -> None:
+    try:
+        worker.pipe.send(message)
+    except OSError:
+        raise _lost(worker) from None
+
+
+def _lost(worker: _Worker) -> RunError:
+    worker.process.join()
+    during = "between two jobs" if worker.job is None else f"during {worker.job}"
+    return RunError(
+        f"a worker process ended with code {worker.process.exitcode} {during}: "
+        "give the same command again to go on; use fewer --jobs if memory ran out"
+    )
+
+
+def _start() -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(prepare, theirs), daemon=True)
+    process = context.Process(target=_serve, args=(theirs,), daemon=True)
     with _interrupts_held():
         process.start()
     theirs.close()  # so that the end of the worker is the end of the pipe
@@ -131,14 +171,16 @@ def _interrupts_held() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(prepare: Callable[[], Work], pipe: Connection) -> None:
+def _serve(pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    job: Any = None
+    work: Work | None = None
     try:
-        work = prepare()
         while True:
-            job = pipe.recv()
-            pipe.send(Done(job, work(job, pipe.send)))
+            message = pipe.recv()
+            if isinstance(message, _Prepare):
+                work = message.prepare()
+            elif work is not None:
+                pipe.send(Done(message, work(message, pipe.send)))
     except (EOFError, BrokenPipeError):
         return
     except Exception as error:  # noqa: BLE001  (it is raised again in the parent)

@@ -9,9 +9,12 @@ from typing import Any
 
 from ..._files import write_atomically
 from ...errors import MissingExtraError, RunError
+from .. import ledger
 from ..findings import Table
+from ..ledger import Place
 from ..results import Results
 from . import figures, frame, palette
+from .forest import lines
 
 
 def require() -> None:
@@ -31,7 +34,7 @@ def require() -> None:
 
 
 def build(results: Results, path: Path) -> Path:
-    """Write the report of a run.
+    """Write the report of a run, with links to its neighbours where it is part of a ledger.
 
     Args:
         results: The run.
@@ -44,7 +47,15 @@ def build(results: Results, path: Path) -> Path:
         MissingExtraError: A package is missing.
         RunError: The file cannot be written.
     """
-    page = render(results)
+    return save(render(results, ledger.place(path.parent)), path)
+
+
+def save(page: str, path: Path) -> Path:
+    """Write a page whole.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
     try:
         write_atomically(path, page.encode())
     except OSError as error:
@@ -54,23 +65,30 @@ def build(results: Results, path: Path) -> Path:
     return path
 
 
-def render(results: Results) -> str:
-    """Return the page."""
+def render(results: Results, place: Place | None = None) -> str:
+    """Return the page.
+
+    Args:
+        results: The run.
+        place: Where it stands in a ledger, or ``None``.
+    """
     require()
     findings = results.study.findings(results)
     arms = [arm.name for arm in results.study.arms]
     sections = [_section(number, figure, arms) for number, figure in enumerate(findings.figures)]
     plots = {plot["id"]: plot["figure"] for section in sections for plot in section["plots"]}
-    target = results.budget.headline_target
+    target = results.plan.headline_target if results.plan.targets else None
     return frame.render(
         resources.files(__package__).joinpath("template.html.j2").read_text(),
         findings=findings,
+        place=place,
+        verdicts=[(verdict, lines(verdict)) for verdict in findings.verdicts],
         task_words=results.config["description"],
-        target=f"{target:.0%}",
+        target=target,
         censored=[
             trial
             for trial in results.trials
-            if trial.diverged_at is None and math.isinf(trial.steps_to(target))
+            if target and trial.diverged_at is None and math.isinf(trial.steps_to(target))
         ],
         study=results.study,
         results=results,

@@ -5,12 +5,12 @@ A figure becomes a dictionary with ``data`` and ``layout``. Colours are tokens (
 
 from collections.abc import Sequence
 
-from ..findings import Curves, Grids, Panels, Points
-from . import curves, grids, points
+from ..findings import Bars, Curves, Grids, Panels, Points
+from . import bars, curves, grids, points
 from .axes import Plot
 
 
-def draw(figure: Curves | Panels | Points | Grids, arms: Sequence[str]) -> list[Plot]:
+def draw(figure: Curves | Panels | Points | Grids | Bars, arms: Sequence[str]) -> list[Plot]:
     """Return the plots of a figure.
 
     Args:
@@ -23,4 +23,6 @@ def draw(figure: Curves | Panels | Points | Grids, arms: Sequence[str]) -> list[
         return [curves.panel(figure, panel, arms) for panel in figure.panels]
     if isinstance(figure, Points):
         return [points.points(figure, arms)]
-    return [grids.grid(grid) for grid in figure.grids]
+    if isinstance(figure, Bars):
+        return [bars.bars(figure, arms)]
+    return [grids.grid(figure, grid) for grid in figure.grids]

@@ -12,14 +12,15 @@ def render(template: str, **values: Any) -> str:
     """Return a page.
 
     Args:
-        template: Extends the template ``frame`` and fills its blocks.
+        template: Extends the template ``frame`` and fills its blocks; ``effects`` draws effects.
         values: What the template names.
     """
     import jinja2
 
-    outer = resources.files(__package__).joinpath("frame.html.j2").read_text()
+    here = resources.files(__package__)
+    parts = {name: here.joinpath(f"{name}.html.j2").read_text() for name in ("frame", "effects")}
     environment = jinja2.Environment(
-        loader=jinja2.DictLoader({"frame": outer}),
+        loader=jinja2.DictLoader(parts),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

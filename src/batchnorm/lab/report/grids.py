@@ -1,17 +1,17 @@
 """Every setting of an arm as a grid of cells."""
 
-from ..findings import Grid
+from ..findings import Grid, Grids
 from . import axes
 from .axes import Plot
 
 
-def grid(grid: Grid) -> Plot:
-    """Draw a cell for each weight scale and learning rate, with what was measured in it."""
-    columns, rows = ([f"{v:g}" for v in side] for side in (grid.rates, grid.scales))
+def grid(figure: Grids, grid: Grid) -> Plot:
+    """Draw a cell for each row and column, with what was measured in it."""
+    width = len(grid.columns)
     cells = [
-        (x, y, grid.values[y][x], grid.texts[y][x].replace("\n", "<br>"))
-        for y in range(len(rows))
-        for x in range(len(columns))
+        (x, y, grid.texts[y][x].replace("\n", "<br>"))
+        for y in range(len(grid.rows))
+        for x in range(width)
     ]
     annotations = [
         {
@@ -19,16 +19,13 @@ def grid(grid: Grid) -> Plot:
             "y": y,
             "text": text,
             "showarrow": False,
-            "font": {"size": 11.5, "color": "@page" if value > 0.55 else "@ink"},  # noqa: PLR2004
+            "font": {"size": 11.5, "color": "@ink"},
         }
-        for x, y, value, text in cells
+        for x, y, text in cells
     ]
-    known = axes.clean([value for _, _, value, _ in cells])
-    width = len(columns)
-    table = [known[row * width : (row + 1) * width] for row in range(len(rows))]
     heat = {
         "type": "heatmap",
-        "z": table,
+        "z": [axes.clean(row) for row in grid.values],
         "zmin": 0,
         "zmax": 1,
         "colorscale": [[0, "@low"], [1, "@high"]],
@@ -39,18 +36,21 @@ def grid(grid: Grid) -> Plot:
     }
     empty = {
         **heat,
-        "z": [[0] * width for _ in rows],
+        "z": [[0] * width for _ in grid.rows],
         "colorscale": [[0, "@none"], [1, "@none"]],
     }
     layout = axes.layout(
-        110 + 54 * len(rows),
+        110 + 54 * len(grid.rows),
         margin={"l": 56, "r": 8, "t": 36, "b": 48},
         title={"text": grid.label, "font": {"size": 14}, "x": 0, "xref": "paper"},
         xaxis=axes.axis(
-            "Learning rate", tickvals=list(range(width)), ticktext=columns, showgrid=False
+            figure.column_title, tickvals=list(range(width)), ticktext=grid.columns, showgrid=False
         ),
         yaxis=axes.axis(
-            "Weight scale", tickvals=list(range(len(rows))), ticktext=rows, showgrid=False
+            figure.row_title,
+            tickvals=list(range(len(grid.rows))),
+            ticktext=grid.rows,
+            showgrid=False,
         ),
         annotations=annotations,
     )

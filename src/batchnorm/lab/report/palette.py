@@ -5,16 +5,18 @@ Figures name colours as tokens such as ``@arm0``; the page puts in the set that 
 
 ARMS = 6
 
-# Okabe and Ito's set, darkened or lightened until text in it is legible on the background.
+# Okabe and Ito's set, darkened or lightened until text in it is legible on page and ground; ink is
+# legible on everything between low and high. The tests calculate both.
 LIGHT = {
     "ink": "#1d2433",
     "soft": "#5a6478",
     "line": "#d9dee8",
     "page": "#ffffff",
+    "ground": "#f4f6fa",
     "none": "#e3e6ec",
     "target": "#8b93a5",
     "low": "#edf3fa",
-    "high": "#08519c",
+    "high": "#5b9bd5",
     "arm0": "#c04a00",
     "arm1": "#0064a8",
     "arm2": "#8a6300",
@@ -27,10 +29,11 @@ DARK = {
     "soft": "#a3aec2",
     "line": "#323b4e",
     "page": "#151b27",
+    "ground": "#0d121b",
     "none": "#2a3242",
     "target": "#7a869c",
     "low": "#1c2b40",
-    "high": "#7cc0ff",
+    "high": "#2768ad",
     "arm0": "#ff8a4c",
     "arm1": "#56b4e9",
     "arm2": "#e6b422",

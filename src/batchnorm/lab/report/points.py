@@ -1,4 +1,4 @@
-"""Steps to each target, with their intervals."""
+"""Values with their intervals, in groups under each other."""
 
 import math
 from collections.abc import Sequence
@@ -10,35 +10,34 @@ from .palette import token
 
 
 def points(figure: Points, arms: Sequence[str]) -> Plot:
-    """Draw a row for each target and arm; a triangle where the target was not reached."""
+    """Draw a row for each value; a triangle at the limit where it is censored."""
+    groups = list(dict.fromkeys(point.group for point in figure.points))
     rows = len(figure.points)
-    targets = list(dict.fromkeys(point.target for point in figure.points))
     places, annotations = [], []
     for index, point in enumerate(figure.points):
-        group = targets.index(point.target)
-        places.append(float(rows - index - 1 + (len(targets) - 1 - group) * 1.0))
-    for target in targets:
-        first = next(i for i, p in enumerate(figure.points) if p.target == target)
+        below = len(groups) - 1 - groups.index(point.group)
+        places.append(float(rows - index - 1 + below))
+    for group in groups:
+        first = next(i for i, p in enumerate(figure.points) if p.group == group)
         annotations.append(
             {
                 "xref": "paper",
                 "x": 0,
                 "xanchor": "left",
                 "y": places[first] + 0.8,
-                "text": f"<b>to {target:.0%} accuracy</b>",
+                "text": f"<b>{group}</b>",
                 "showarrow": False,
                 "font": {"size": 13, "color": "@soft"},
             }
         )
-    data = [_point(p, y, arms, figure.limit) for p, y in zip(figure.points, places, strict=True)]
-    for point, place in zip(figure.points, places, strict=True):
-        annotations.append(_value_label(point, place, figure.limit))
-    axis = axes.steps_axis(figure.limit)
-    axis["range"] = [math.log10(4.6), math.log10(figure.limit * 3.2)]
+    paired = list(zip(figure.points, places, strict=True))
+    data = [_point(figure, p, y, arms) for p, y in paired]
+    annotations += [_value_label(figure, p, y) for p, y in paired]
+    longest = max(len(point.label) for point in figure.points)
     layout = axes.layout(
-        90 + 30 * (rows + len(targets)),
-        margin={"l": 96, "r": 12, "t": 20, "b": 48},
-        xaxis=axis,
+        90 + 30 * (rows + len(groups)),
+        margin={"l": 22 + 7.4 * longest, "r": 12, "t": 20, "b": 48},
+        xaxis=_axis(figure),
         yaxis=axes.axis(
             "",
             tickvals=places,
@@ -47,16 +46,30 @@ def points(figure: Points, arms: Sequence[str]) -> Plot:
             showgrid=False,
             automargin=False,
         ),
+        shapes=[_mark(mark) for mark in figure.marks],
         annotations=annotations,
     )
     return {"data": data, "layout": layout}
 
 
-def _point(point: Point, place: float, arms: Sequence[str], limit: int) -> Plot:
+def _axis(figure: Points) -> Plot:
+    limit = [] if figure.limit is None else [figure.limit]
+    values = [v for p in figure.points for v in (p.value, p.low, p.high)]
+    axis = axes.scaled(figure.axis, [*values, *limit, *figure.marks], 0.06)
+    low, high = axis["range"]
+    axis["range"] = [low, high + 0.18 * (high - low)]  # room for the last label
+    return axis
+
+
+def _mark(mark: float) -> Plot:
+    line = {"color": "@target", "width": 1, "dash": "dot"}
+    return {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": mark, "x1": mark, "line": line}
+
+
+def _point(figure: Points, point: Point, place: float, arms: Sequence[str]) -> Plot:
     colour = token(arms.index(point.arm))
-    shown, low, high = (min(value, limit) for value in (point.value, point.low, point.high))
+    shown, low, high = (_within(figure, value) for value in (point.value, point.low, point.high))
     censored = math.isinf(point.value)
-    text = f"> {limit:,}" if censored else f"{point.value:,.0f}"
     return {
         "x": [shown],
         "y": [place],
@@ -77,19 +90,22 @@ def _point(point: Point, place: float, arms: Sequence[str], limit: int) -> Plot:
             "thickness": 2,
             "width": 5,
         },
-        "hovertemplate": f"{point.label}: {text} steps<br>{point.note}<extra></extra>",
+        "hovertemplate": f"{point.label}: {point.text}<br>{point.note}<extra></extra>",
     }
 
 
-def _value_label(point: Point, place: float, limit: int) -> Plot:
-    text = f"> {limit:,}" if math.isinf(point.value) else f"{point.value:,.0f}"
+def _within(figure: Points, value: float) -> float:
+    return value if figure.limit is None else min(value, figure.limit)
+
+
+def _value_label(figure: Points, point: Point, place: float) -> Plot:
     return {
-        "x": math.log10(min(point.high, limit)),
+        "x": axes.place(figure.axis, _within(figure, point.high)),
         "xanchor": "left",
         "xshift": 12,
         "y": place,
         "yanchor": "middle",
-        "text": f"<b>{text}</b>",
+        "text": f"<b>{point.text}</b>",
         "showarrow": False,
         "font": {"size": 12, "color": "@ink"},
     }

@@ -4,62 +4,73 @@ References:
     Ioffe and Szegedy (2015), section 4.1 and figure 1.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison
-from ..findings import Findings, Panels
+from .. import charts, comparison, words
+from ..comparison import Setting
+from ..findings import STEPS, Axis, Explanation, Findings, Panels
 from ..findings import Setting as Row
-from ..models import mlp
+from ..networks import mlp
+from ..plan import Plan, Scale
 from ..probes import UnitInput
 from ..results import Results
-from ..study import Arm, Budget, Study
+from ..study import Arm, Study
+from ..training import Training
 from .convergence_verdicts import fewer_steps, stable_distribution, trainable_sigmoid
 
-_DIGITS = Budget(
-    steps=600,
+_DIGITS = Plan(
     seeds=5,
-    scales=(0.1, 0.3, 1.0),
-    rates=(0.1, 0.3, 1.0, 3.0, 10.0),
+    grid={"scale": (0.1, 0.3, 1.0), "rate": (0.1, 0.3, 1.0, 3.0, 10.0)},
+    fixed={"batch": 60},
+    steps=600,
     targets=(0.90, 0.95, 0.97),
 )
-_DIGITS_FULL = replace(
+_DIGITS_LONG = replace(
     _DIGITS,
-    steps=5_000,
     seeds=9,
-    scales=(0.01, 0.03, 0.1, 0.3, 1.0),
-    rates=(0.03, 0.1, 0.3, 1, 3, 10),
+    grid={"scale": (0.01, 0.03, 0.1, 0.3, 1.0), "rate": (0.03, 0.1, 0.3, 1, 3, 10)},
+    steps=5_000,
 )
 _MNIST = replace(
     _DIGITS,
-    steps=2_500,
     seeds=3,
-    scales=(0.1, 0.3),
-    rates=(0.3, 1.0, 3.0, 10.0),
+    grid={"scale": (0.1, 0.3), "rate": (0.3, 1.0, 3.0, 10.0)},
+    steps=2_500,
     targets=(0.90, 0.95, 0.96),
 )
-_MNIST_FULL = replace(
-    _DIGITS_FULL, steps=50_000, seeds=5, scales=(0.01, 0.1, 0.3), targets=(0.95, 0.97, 0.98)
+_MNIST_LONG = replace(_MNIST, seeds=5, steps=10_000, targets=(0.95, 0.96, 0.97))
+_MNIST_PAPER = replace(
+    _DIGITS_LONG,
+    seeds=5,
+    grid={"scale": (0.01, 0.1, 0.3), "rate": (0.03, 0.1, 0.3, 1, 3, 10)},
+    steps=50_000,
+    targets=(0.95, 0.97, 0.98),
 )
 _FASHION = (0.80, 0.84, 0.86)
+_PAIRS = (("sigmoid", "sigmoid-bn", "sigmoid"), ("relu", "relu-bn", "ReLU"))
 
 
 def findings(results: Results) -> Findings:
     """Judge claims C1, C3 and C4."""
-    target = results.budget.headline_target
-    plain, normalized = (comparison.best(results, arm, target) for arm in ("sigmoid", "sigmoid-bn"))
+    target = results.plan.headline_target
+    best = {arm.name: _best(results, arm.name, target) for arm in results.study.arms}
     return Findings(
-        headline=_headline(results),
+        headline=_headline(results, best["sigmoid"], best["sigmoid-bn"]),
         summary=_summary(results),
+        explanation=_EXPLANATION,
         verdicts=(
             fewer_steps(results),
             trainable_sigmoid(results),
             stable_distribution(results),
         ),
         figures=(
-            charts.accuracy_curves(results, target),
+            charts.accuracy_curves(
+                results, comparison.fewest_steps(target), f"{target:.0%} accuracy"
+            ),
             charts.steps_to_targets(results),
             Panels(
                 "What enters the last hidden layer's sigmoid",
@@ -68,35 +79,52 @@ def findings(results: Results) -> Findings:
                 "its best setting. The unit was fixed before training: units are exchangeable "
                 "then, so it is a choice and not a pick. The first few evaluations of the "
                 "normalized network also show its running averages leaving their starting values.",
-                "Input to the sigmoid",
-                (charts.unit_bands(results, plain), charts.unit_bands(results, normalized)),
+                STEPS,
+                Axis("Input to the sigmoid"),
+                tuple(charts.unit_bands(results, best[arm]) for arm in ("sigmoid", "sigmoid-bn")),
             ),
-            charts.grids(results, target),
+            charts.grids(results, target, "scale", "rate"),
             charts.equal_settings(
-                results, target, (("sigmoid", "sigmoid-bn"), ("relu", "relu-bn"))
+                results, target, tuple((plain, normalized) for plain, normalized, _ in _PAIRS)
             ),
         ),
         settings=_settings(results),
-        notes=_notes(results),
+        notes=words.notes(results, best.values(), comparison.RULE),
     )
 
 
-def _headline(results: Results) -> str:
-    target = results.budget.headline_target
-    plain, normalized = (comparison.best(results, arm, target) for arm in ("sigmoid", "sigmoid-bn"))
+_EXPLANATION = Explanation(
+    done="The network of the paper's first experiment was trained with and without batch "
+    "normalization, with sigmoids and with ReLUs, over a grid of learning rates and initial "
+    "weights. Both get the same weights and the same order of examples for each seed.",
+    see="The curves show how fast each network learns at its own best setting; the grids show "
+    "every setting, and the table compares both at equal ones. The bands show what enters a "
+    "sigmoid while its layers below are still changing.",
+    means="Where the learning rate and the initial weights are well chosen for the plain network, "
+    "normalization may save little. Where they are not, it is the difference between a network "
+    "that trains and one that does not.",
+)
+
+
+def _best(results: Results, arm: str, target: float) -> Setting:
+    return comparison.best(results, arm, comparison.fewest_steps(target))
+
+
+def _headline(results: Results, plain: Setting, normalized: Setting) -> str:
+    target, limit = results.plan.headline_target, results.plan.steps or 0
     found = comparison.step_ratio(results, plain, normalized, target)
     if found is None or not found.determined:
         return (
             f"Neither sigmoid network reached {target:.0%} accuracy within "
-            f"{results.budget.steps:,} steps, so this run cannot say which needs fewer."
+            f"{limit:,} steps, so this run cannot say which needs fewer."
         )
     if found.low <= 1 <= found.high:
         return (
             f"To {target:.0%} accuracy, batch normalization made no clear difference in steps for "
             f"the sigmoid network: {found}."
         )
-    steps = charts.steps_text(normalized.steps_to(target).value, results.budget.steps)
-    before = charts.steps_text(plain.steps_to(target).value, results.budget.steps)
+    steps = charts.steps_text(normalized.steps_to(target).value, limit)
+    before = charts.steps_text(plain.steps_to(target).value, limit)
     word = "fewer" if found.above_one else "more"
     return (
         f"With batch normalization the sigmoid network reached {target:.0%} accuracy in {word} "
@@ -106,16 +134,13 @@ def _headline(results: Results) -> str:
 
 def _summary(results: Results) -> tuple[str, ...]:
     lines = []
-    for target in results.budget.targets:
-        words = []
-        for plain, normalized, name in (
-            ("sigmoid", "sigmoid-bn", "sigmoid"),
-            ("relu", "relu-bn", "ReLU"),
-        ):
-            above, below = (comparison.best(results, arm, target) for arm in (plain, normalized))
-            found = comparison.step_ratio(results, above, below, target)
-            words.append(f"{name} {found or 'not comparable'}")
-        lines.append(f"To {target:.0%}: {', '.join(words)}.")
+    for target in results.plan.targets:
+        found = []
+        for plain, normalized, name in _PAIRS:
+            above, below = (_best(results, arm, target) for arm in (plain, normalized))
+            ratio = comparison.step_ratio(results, above, below, target)
+            found.append(f"{name} {ratio or 'not comparable'}")
+        lines.append(f"To {target:.0%}: {', '.join(found)}.")
     return (
         "Steps of the plain network over the normalized one's, each at its best setting:",
         *lines,
@@ -123,52 +148,31 @@ def _summary(results: Results) -> tuple[str, ...]:
 
 
 def _settings(results: Results) -> tuple[Row, ...]:
-    budget = results.budget
-    left_open = "not stated"
-    swept = ", ".join(f"{rate:g}" for rate in budget.rates)
-    scales = ", ".join(f"{scale:g}" for scale in budget.scales)
-    return (
-        Row("Data", "MNIST, binary 28x28 images", f"{results.config['task']}, as described above"),
-        Row("Network", "3 hidden layers of 100 sigmoid units, 10 outputs", "the same; also ReLU"),
-        Row("Batch normalization", "on every hidden layer, before the nonlinearity", "the same"),
-        Row("Initial weights", "small random Gaussian; scale not stated", f"swept: {scales}"),
-        Row("Learning rate", left_open, f"swept, the same for every arm: {swept}"),
-        Row("Optimizer", left_open, "stochastic gradient descent without momentum or decay"),
-        Row("Mini-batch", "60", str(budget.batch)),
-        Row("Steps", "50,000", f"{budget.steps:,}"),
-        Row("Repetitions", left_open, f"{budget.seeds} seeds, shared by all arms"),
-        Row("Inference statistics", "population estimates", "running averages, momentum 0.1"),
+    plan = results.plan
+    rates, scales = (words.swept(results, axis) for axis in ("rate", "scale"))
+    rows = (
+        ("Network", "3 hidden layers of 100 sigmoid units, 10 outputs", "the same; also ReLU"),
+        ("Batch normalization", "on every hidden layer, before the nonlinearity", "the same"),
+        ("Initial weights", "small random Gaussian; scale not stated", f"swept: {scales}"),
+        ("Learning rate", words.NOT_STATED, f"swept, the same for every arm: {rates}"),
+        ("Optimizer", words.NOT_STATED, "stochastic gradient descent without momentum or decay"),
+        ("Mini-batch", "60", f"{plan.fixed['batch']:g}"),
+        ("Steps", "50,000", f"{plan.steps:,}"),
+        ("Inference statistics", "population estimates", "running averages, momentum 0.1"),
     )
+    return words.settings(results, rows, "MNIST, binary 28x28 images")
 
 
-def _notes(results: Results) -> tuple[str, ...]:
-    notes = [
-        comparison.RULE,
-        (
-            "The best setting is picked on the same seeds as are then reported. That flatters "
-            "every arm, and in the same way; the table of equal settings has no such choice."
-        ),
-        (
-            "Intervals are 95 % percentile-bootstrap intervals over the seeds; the arms share "
-            "initial weights and data order. "
-            f"With {results.budget.seeds} seeds the intervals are rough."
-        ),
-        "The steps to an accuracy are counted at the evaluations, which lie 5 steps or 5 % apart.",
-        (
-            "A trial that did not reach a target within its steps is censored: it stays in the "
-            "median as 'more than' its steps, and a ratio with a censored median is a bound."
-        ),
-    ]
-    for arm in results.study.arms:
-        setting = comparison.best(results, arm.name, results.budget.headline_target)
-        beyond = comparison.edges(results, setting)
-        if beyond:
-            notes.append(
-                f"The best setting of {arm.label} lies on the edge of the grid "
-                f"({' and '.join(beyond)}): a better one may lie outside it."
-            )
-    return tuple(notes)
-
+_PLANS: Mapping[tuple[str, Scale], Plan] = {
+    ("digits", "quick"): _DIGITS,
+    ("digits", "default"): _DIGITS_LONG,
+    ("mnist", "quick"): _MNIST,
+    ("mnist", "default"): _MNIST_LONG,
+    ("mnist", "paper"): _MNIST_PAPER,
+    ("fashion-mnist", "quick"): replace(_MNIST, targets=_FASHION),
+    ("fashion-mnist", "default"): replace(_MNIST_LONG, targets=_FASHION),
+    ("fashion-mnist", "paper"): replace(_MNIST_PAPER, targets=_FASHION),
+}
 
 CONVERGENCE = Study(
     name="convergence",
@@ -176,19 +180,13 @@ CONVERGENCE = Study(
     question="How many steps to the same accuracy, with and without batch normalization?",
     claims=("C1", "C3", "C4"),
     arms=(
-        Arm("sigmoid", "sigmoid", partial(mlp, activation=nn.Sigmoid, normalized=False)),
-        Arm("sigmoid-bn", "sigmoid + BN", partial(mlp, activation=nn.Sigmoid, normalized=True)),
-        Arm("relu", "ReLU", partial(mlp, activation=nn.ReLU, normalized=False)),
-        Arm("relu-bn", "ReLU + BN", partial(mlp, activation=nn.ReLU, normalized=True)),
+        Arm("sigmoid", "sigmoid", partial(mlp, activation=nn.Sigmoid), dashed=True),
+        Arm("sigmoid-bn", "sigmoid + BN", partial(mlp, activation=nn.Sigmoid, norm="batch")),
+        Arm("relu", "ReLU", partial(mlp, activation=nn.ReLU), dashed=True),
+        Arm("relu-bn", "ReLU + BN", partial(mlp, activation=nn.ReLU, norm="batch")),
     ),
-    probe=UnitInput,
-    budgets={
-        ("digits", True): _DIGITS,
-        ("digits", False): _DIGITS_FULL,
-        ("mnist", True): _MNIST,
-        ("mnist", False): _MNIST_FULL,
-        ("fashion-mnist", True): replace(_MNIST, targets=_FASHION),
-        ("fashion-mnist", False): replace(_MNIST_FULL, targets=_FASHION),
-    },
+    axes={"scale": "Weight scale", "rate": "Learning rate"},
+    work=Training(UnitInput),
+    plans=_PLANS,
     findings=findings,
 )

@@ -1,35 +1,16 @@
-"""What is measured inside a network at each evaluation."""
+"""The distribution of what enters a nonlinearity, while the layers below it change."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
-from typing import Protocol
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from .models import last_nonlinearity
-
-
-class Probe(Protocol):
-    """Something that looks at the network while it is evaluated on the test set."""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """Names of what is measured."""
-
-    def watching(self, model: nn.Module) -> AbstractContextManager[None]:
-        """Return a context in which one forward pass is observed."""
-
-    def measure(self) -> dict[str, float | None]:
-        """Return the value of each of `fields` for the pass just observed."""
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Return what has to be kept for the next measurement."""
-
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
-        """Take back what `state` returned."""
+from ..networks import last_nonlinearity
+from .contract import Moment
 
 
 class UnitInput:
@@ -47,15 +28,17 @@ class UnitInput:
     fields = ("p15", "p50", "p85", "drift")
 
     def __init__(self) -> None:
-        self._seen: NDArray[np.float32] | None = None
+        self._seen: list[NDArray[np.float32]] = []
         self._medians: NDArray[np.float64] | None = None
 
     @contextmanager
     def watching(self, model: nn.Module) -> Iterator[None]:
         """Keep what enters the last nonlinearity."""
 
-        def keep(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            self._seen = inputs[0].detach().cpu().numpy()
+        def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            self._seen.append(inputs[0].detach().cpu().numpy())
+
+        self._seen.clear()
 
         handle = last_nonlinearity(model).register_forward_pre_hook(keep)
         try:
@@ -63,9 +46,9 @@ class UnitInput:
         finally:
             handle.remove()
 
-    def measure(self) -> dict[str, float | None]:
+    def measure(self, moment: Moment) -> dict[str, Any]:  # noqa: ARG002  (see Probe)
         """Return the percentiles of unit 0 and the drift of the layer."""
-        seen = np.zeros((1, 1)) if self._seen is None else self._seen
+        seen = np.concatenate([_units(part) for part in self._seen])
         with np.errstate(all="ignore"):  # an exploding network has infinite inputs; see _finite
             low, medians, high = np.percentile(seen, (15, 50, 85), axis=0).astype(np.float64)
             drift = None if self._medians is None else _drift(self._medians, medians, high - low)
@@ -77,13 +60,18 @@ class UnitInput:
             "drift": drift,
         }
 
-    def state(self) -> dict[str, torch.Tensor]:
+    def state(self) -> dict[str, Tensor]:
         """Return the medians, which the next drift is measured from."""
         return {} if self._medians is None else {"medians": torch.from_numpy(self._medians)}
 
-    def restore(self, state: dict[str, torch.Tensor]) -> None:
+    def restore(self, state: dict[str, Tensor]) -> None:
         """Take the medians back."""
         self._medians = state["medians"].numpy() if "medians" in state else None
+
+
+def _units(seen: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return one column for each unit; a unit of a convolution has many places in an image."""
+    return np.moveaxis(seen, 1, -1).reshape(-1, seen.shape[1])
 
 
 def _drift(

@@ -10,27 +10,28 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..errors import BatchNormError, DataError, OptionError, RunError
+from .errors import BatchNormError, DataError, OptionError, RunError
 
 
-def model_of(name: str, weights: Path | None) -> nn.Module:
+def model_of(name: str, weights: Path | None = None, option: str = "MODEL") -> nn.Module:
     """Return the model that a factory makes, with weights from a file.
 
     Args:
         name: ``package.module:factory``; the factory takes no arguments. A module is taken as is.
         weights: a ``.safetensors`` file or one of `torch.save`, read without running any code
             that it may hold; `None` keeps the factory's.
+        option: what the command line calls the name.
 
     Raises:
         OptionError: there is no such thing, it is no model, or the file is of an unknown kind.
         DataError: the weights cannot be read, or are not the model's.
         RunError: the factory raised.
     """
-    found = _attribute(name, "MODEL")
-    model = found if isinstance(found, nn.Module) else _called(found, name, "MODEL")
+    found = attribute(name, option)
+    model = found if isinstance(found, nn.Module) else _called(found, name, option)
     if not isinstance(model, nn.Module):
         raise OptionError(
-            f"MODEL needs to name a torch.nn.Module or a function that returns one, got a "
+            f"{option} needs to name a torch.nn.Module or a function that returns one, got a "
             f"{type(model).__name__} from {name}: name the factory"
         )
     if weights is not None:
@@ -48,7 +49,7 @@ def batches_of(name: str) -> Iterable[Any]:
         OptionError: there is no such thing, or it is no iterable of batches.
         RunError: the function raised.
     """
-    found = _attribute(name, "--data")
+    found = attribute(name, "--data")
     batches = found if isinstance(found, Iterable) else _called(found, name, "--data")
     if not isinstance(batches, Iterable) or isinstance(batches, torch.Tensor | Mapping):
         raise OptionError(
@@ -104,7 +105,16 @@ def _shape(text: str) -> tuple[int, ...]:
     return shape
 
 
-def _attribute(name: str, option: str) -> Any:
+def attribute(name: str, option: str) -> Any:
+    """Return what a name stands for, importing its module where that was not done yet.
+
+    Args:
+        name: ``package.module:attribute``.
+        option: what the command line calls the name.
+
+    Raises:
+        OptionError: there is no such thing.
+    """
     module, _, attribute = name.partition(":")
     if not module or not attribute:
         raise OptionError(f"{option} needs package.module:name, got {name!r}: write it so")

@@ -1,0 +1,28 @@
+"""The two networks that Santurkar et al. measured, each where it belongs."""
+
+import torch
+from torch import nn
+
+from ..plan import Settings
+from ..tasks import Task
+from .linear import deep_linear
+from .vgg import vgg
+
+
+def vgg_or_linear(
+    task: Task, settings: Settings, generator: torch.Generator, *, norm: str | None = None
+) -> nn.Sequential:
+    """Build a `vgg` where there are classes to tell apart, a `deep_linear` where there are values.
+
+    Args:
+        task: Says which.
+        settings: Those of the network.
+        generator: Source of the initial weights.
+        norm: The normalization of the network.
+
+    References:
+        Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", appendix A.
+    """
+    if task.has_classes:
+        return vgg(task, settings, generator, norm=norm)
+    return deep_linear(task, settings, generator, norm=norm)

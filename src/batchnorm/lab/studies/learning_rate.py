@@ -1,0 +1,150 @@
+"""Learning rates 5 and 30 times higher, and on to divergence: section 4.2 of the paper.
+
+References:
+    Ioffe and Szegedy (2015), section 4.2.1 and figure 2 (BN-x5, BN-x30).
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from .. import charts, comparison, summaries, words
+from ..estimates import Difference
+from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
+from ..networks import mlp
+from ..plan import Plan
+from ..results import Results, TrialResult
+from ..study import Arm, Study
+from ..summaries import Trains
+from ..training import Training
+from ..verdicts import Condition, Readings, judge
+
+_TIMES = (5, 30)
+_MULTIPLES = (0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 100)
+
+
+def _plan(base: float, steps: int, seeds: int, target: float) -> Plan:
+    """Return the plan around the learning rate that suits the plain network best."""
+    return Plan(
+        seeds=seeds,
+        grid={"rate": tuple(base * times for times in _MULTIPLES)},
+        fixed={"base": base, "batch": 60},
+        steps=steps,
+        targets=(target,),
+    )
+
+
+def findings(results: Results) -> Findings:
+    """Judge claim C2."""
+    base, target = results.plan.fixed["base"], results.plan.headline_target
+
+    def trains(trial: TrialResult) -> bool:
+        return trial.final_accuracy >= target
+
+    gains = [
+        Effect(
+            f"At {times} times the base rate",
+            _gain(results, trains, times * base),
+        )
+        for times in _TIMES
+    ]
+    highest = Effect(
+        "Highest rate that trains, normalized over plain",
+        summaries.ratio(
+            *(summaries.highest(results, arm, "rate", trains) for arm in ("bn", "plain"))
+        ),
+    )
+    rank = comparison.fewest_steps(target)
+    best = [comparison.best(results, arm.name, rank) for arm in results.study.arms]
+    verdict = judge(
+        "C2",
+        f"Share of the seeds that end with at least {target:.0%} accuracy, normalized minus "
+        f"plain, at multiples of the rate {base:g} that suits the plain network:",
+        [Condition(gain, above=0) for gain in gains],
+        _READINGS,
+        others=[highest],
+    )
+    caption = (
+        f"Median over the seeds, with 95 % interval, after {results.plan.steps:,} steps. The "
+        f"dotted line at {target:.0%} is what counts as trained. A diverged trial counts as chance."
+    )
+    ratio = highest.estimate or "not known to be any multiple of"
+    return Findings(
+        headline=f"The highest learning rate that trains the normalized network is {ratio} that "
+        f"of the plain one. {verdict.reading}",
+        explanation=_EXPLANATION,
+        verdicts=(verdict,),
+        figures=(
+            Curves(
+                "Accuracy at the end by learning rate",
+                caption,
+                charts.log_axis(results, "rate"),
+                ACCURACY,
+                charts.sweep(results, "rate", lambda trial: trial.final_accuracy),
+                (target,),
+            ),
+            charts.accuracy_curves(results, rank, f"{target:.0%} accuracy"),
+            charts.equal_settings(results, target, (("plain", "bn"),)),
+        ),
+        settings=words.settings(
+            results,
+            (
+                ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
+                ("Base rate", "0.0015, that of the plain Inception network", f"{base:g}"),
+                ("Multiples", "1, 5 and 30", words.swept(results, "rate") + " as rates"),
+                ("Optimizer", "with momentum", "without momentum or decay"),
+                ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
+                ("Steps", "2.1 to 31 million", f"{results.plan.steps:,}"),
+            ),
+            "ImageNet",
+        ),
+        notes=words.notes(results, best, comparison.RULE),
+    )
+
+
+def _gain(results: Results, trains: Trains, rate: float) -> Difference | None:
+    """Return by how much more of the seeds train with normalization at a rate."""
+    shares = (summaries.shares(results, arm, trains, {"rate": rate}) for arm in ("bn", "plain"))
+    return summaries.difference(*shares)
+
+
+_READINGS = Readings(
+    reproduced="With batch normalization 5 and 30 times the plain network's rate still train, "
+    "where the plain network does not.",
+    mixed="Normalization lets the rate be raised, but not as far as the paper's 30 times.",
+    refuted="Normalization did not let the network train at clearly higher rates.",
+)
+_EXPLANATION = Explanation(
+    done="The same network was trained with and without batch normalization at learning rates from "
+    "a fifth of the one that suits the plain network to 100 times it.",
+    see="Each curve is the accuracy that is left at the end as the learning rate grows. Where it "
+    "falls, the rate is too high for that network.",
+    means="Batch normalization widens the range of learning rates that train. After adding it, try "
+    "higher rates than before; how much higher depends on the network, because its last layer is "
+    "not normalized.",
+)
+_DIGITS = _plan(base=0.2, steps=300, seeds=5, target=0.9)
+_MNIST = _plan(base=0.2, steps=1_000, seeds=5, target=0.9)
+
+LEARNING_RATE = Study(
+    name="learning-rate",
+    title="Does batch normalization allow higher learning rates?",
+    question="How far can the learning rate be raised, with and without batch normalization?",
+    claims=("C2",),
+    arms=(
+        Arm("plain", "ReLU", partial(mlp, activation=nn.ReLU), dashed=True),
+        Arm("bn", "ReLU + BN", partial(mlp, activation=nn.ReLU, norm="batch")),
+    ),
+    axes={"rate": "Learning rate"},
+    work=Training(),
+    plans={
+        ("digits", "quick"): _DIGITS,
+        ("digits", "default"): replace(_DIGITS, seeds=9, steps=1_000),
+        ("mnist", "quick"): _MNIST,
+        ("mnist", "default"): replace(_MNIST, seeds=9, steps=5_000),
+        ("fashion-mnist", "quick"): replace(_MNIST, targets=(0.8,)),
+        ("fashion-mnist", "default"): replace(_MNIST, seeds=9, steps=5_000, targets=(0.8,)),
+    },
+    findings=findings,
+)

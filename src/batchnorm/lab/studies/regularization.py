@@ -1,0 +1,151 @@
+"""Dropout and batch normalization: does the one make the other superfluous?
+
+References:
+    Ioffe and Szegedy (2015), sections 3.4 and 4.2.1.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from .. import charts, comparison, words
+from ..comparison import Setting
+from ..findings import Effect, Explanation, Findings
+from ..networks import mlp
+from ..plan import Plan
+from ..results import Results
+from ..study import Arm, Study
+from ..training import Training
+from ..verdicts import Condition, Readings, judge
+
+_HEAVY = 0.4
+
+
+def findings(results: Results) -> Findings:
+    """Judge claim C5."""
+    sizes, shares = results.plan.grid["train"], results.plan.grid["dropout"]
+
+    def best(arm: str, size: float, dropout: float) -> Setting:
+        where = {"train": size, "dropout": dropout}
+        return comparison.best(results, arm, comparison.most_accurate, where)
+
+    conditions = []
+    for size in sizes:
+        without = {arm.name: best(arm.name, size, 0) for arm in results.study.arms}
+        heavy = best("bn", size, _HEAVY)
+        conditions += [
+            Condition(
+                Effect(
+                    f"{size:g} examples, no dropout: normalized minus plain",
+                    comparison.accuracy_difference(without["bn"], without["plain"]),
+                ),
+                above=0,
+            ),
+            Condition(
+                Effect(
+                    f"{size:g} examples, normalized: no dropout minus dropout of {_HEAVY:.0%}",
+                    comparison.accuracy_difference(without["bn"], heavy),
+                ),
+                above=0,
+            ),
+        ]
+    verdict = judge(
+        "C5",
+        "Accuracy on the test set at the end, each at its best learning rate:",
+        conditions,
+        _READINGS,
+        others=[
+            Effect(
+                f"{size:g} examples, plain: no dropout minus dropout of {_HEAVY:.0%}",
+                comparison.accuracy_difference(best("plain", size, 0), best("plain", size, _HEAVY)),
+            )
+            for size in sizes
+        ],
+    )
+    return Findings(
+        headline=verdict.reading,
+        explanation=_EXPLANATION,
+        verdicts=(verdict,),
+        figures=tuple(
+            charts.bars(
+                results,
+                [
+                    (f"dropout {share:.0%}", partial(best, size=size, dropout=share))
+                    for share in shares
+                ],
+                lambda trial: trial.final_accuracy,
+                f"Accuracy by dropout, {size:,.0f} training examples",
+                "Median over the seeds, with 95 % interval, each at its best learning rate. The "
+                "axis does not start at zero.",
+                zoomed=True,
+            )
+            for size in sizes
+        ),
+        settings=words.settings(
+            results,
+            (
+                ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
+                (
+                    "Dropout",
+                    "40 % plain, 5 to 10 % or none with BN",
+                    words.swept(results, "dropout"),
+                ),
+                ("Training examples", "1.2 million", words.swept(results, "train")),
+                ("Learning rate", words.NOT_STATED, words.swept(results, "rate")),
+                ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
+                ("Steps", words.NOT_STATED, f"{results.plan.steps:,}"),
+            ),
+            "ImageNet",
+        ),
+        notes=words.notes(results),
+    )
+
+
+_READINGS = Readings(
+    reproduced="Batch normalization did what dropout is for: it generalizes better than the plain "
+    "network, and heavy dropout on top of it costs accuracy.",
+    mixed="Batch normalization takes dropout's place in part: where examples are few, dropout "
+    "still has a place.",
+    refuted="Batch normalization did not take dropout's place.",
+)
+_EXPLANATION = Explanation(
+    done="The same network was trained on few and on many examples, with and without batch "
+    "normalization, and with no, little and heavy dropout.",
+    see="Whether the normalized bars are higher without dropout, and whether dropout still raises "
+    "them.",
+    means="After adding batch normalization, try less dropout or none. With few examples keep "
+    "trying it: normalization alone does not replace regularization there.",
+)
+_DIGITS = Plan(
+    seeds=5,
+    grid={"train": (150, 1_347), "dropout": (0, 0.1, _HEAVY), "rate": (0.1, 0.3)},
+    fixed={"batch": 60},
+    steps=400,
+)
+_LONG = replace(_DIGITS, seeds=15, steps=1_000)
+_MNIST = replace(
+    _DIGITS, grid={"train": (1_000, 60_000), "dropout": (0, 0.1, _HEAVY), "rate": (0.1, 0.3)}
+)
+
+REGULARIZATION = Study(
+    name="regularization",
+    title="Does batch normalization take the place of dropout?",
+    question="Is dropout still of use in a network with batch normalization?",
+    claims=("C5",),
+    arms=(
+        Arm("plain", "plain", partial(mlp, activation=nn.ReLU), dashed=True),
+        Arm("bn", "BN", partial(mlp, activation=nn.ReLU, norm="batch")),
+    ),
+    axes={"train": "Training examples", "dropout": "Dropout", "rate": "Learning rate"},
+    work=Training(),
+    plans={
+        ("digits", "quick"): _DIGITS,
+        ("digits", "default"): _LONG,
+        ("mnist", "quick"): replace(_MNIST, steps=1_000),
+        ("mnist", "default"): replace(_MNIST, seeds=9, steps=5_000),
+        ("fashion-mnist", "quick"): replace(_MNIST, steps=1_000),
+        ("fashion-mnist", "default"): replace(_MNIST, seeds=9, steps=5_000),
+    },
+    findings=findings,
+)

@@ -1,0 +1,156 @@
+"""Deep networks of sigmoids, which gradients hardly pass.
+
+References:
+    Ioffe and Szegedy (2015), section 4.2.2: an Inception network with sigmoids reaches 69.8 % with
+    batch normalization; without it, it never gets better than chance.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from .. import charts, comparison, summaries, words
+from ..findings import Effect, Explanation, Findings
+from ..networks import inception, mlp
+from ..plan import Plan
+from ..results import Results, TrialResult
+from ..study import Arm, Study
+from ..training import Training
+from ..verdicts import Condition, Readings, judge
+
+_PAIRS = (("mlp", "mlp-bn", "MLP"), ("inception", "inception-bn", "Inception"))
+
+
+def findings(results: Results) -> Findings:
+    """Judge claim C3 on deep networks."""
+    target = results.plan.headline_target
+    best = {
+        arm.name: comparison.best(results, arm.name, comparison.most_accurate)
+        for arm in results.study.arms
+    }
+
+    def trains(trial: TrialResult) -> bool:
+        return trial.final_accuracy >= target
+
+    shares = {arm.name: summaries.shares(results, arm.name, trains) for arm in results.study.arms}
+    conditions = []
+    for plain, normalized, name in _PAIRS:
+        conditions += [
+            Condition(
+                Effect(
+                    f"{name}: share of settings that train, normalized minus plain",
+                    summaries.difference(shares[normalized], shares[plain]),
+                ),
+                above=0,
+            ),
+            Condition(
+                Effect(
+                    f"{name}: seeds with a setting that trains, normalized minus plain",
+                    summaries.difference(_somewhere(shares[normalized]), _somewhere(shares[plain])),
+                ),
+                above=0,
+            ),
+        ]
+    verdict = judge(
+        "C3",
+        f"A setting trains when it ends with at least {target:.0%} accuracy:",
+        conditions,
+        _READINGS,
+    )
+    ends = "; ".join(
+        f"{results.study.arm(name).label} {setting.final_accuracy:.0%}"
+        for name, setting in best.items()
+    )
+    return Findings(
+        headline=verdict.reading,
+        summary=(f"Accuracy at the end, each at its best setting: {ends}.",),
+        explanation=_EXPLANATION,
+        verdicts=(verdict,),
+        figures=(
+            charts.accuracy_curves(results, comparison.most_accurate, "accuracy at the end"),
+            charts.grids(results, target, "scale", "rate"),
+        ),
+        settings=words.settings(
+            results,
+            (
+                (
+                    "Network",
+                    "Inception with sigmoids",
+                    f"{_DEEP:g} hidden layers of 100 sigmoids; a small Inception with sigmoids",
+                ),
+                ("Initial weights", words.NOT_STATED, words.swept(results, "scale")),
+                ("Learning rate", "0.0075", words.swept(results, "rate")),
+                ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
+                ("Steps", words.NOT_STATED, f"{results.plan.steps:,}"),
+            ),
+            "ImageNet",
+        ),
+        notes=words.notes(results, best.values()),
+    )
+
+
+def _somewhere(shares: Mapping[int, float]) -> dict[int, float]:
+    """Return by seed whether a network trains in any setting, as 0 or 1."""
+    return {seed: float(share > 0) for seed, share in shares.items()}
+
+
+_DEEP = 10
+_READINGS = Readings(
+    reproduced="Deep networks of sigmoids that end at chance without batch normalization train "
+    "with it.",
+    mixed="Batch normalization makes deep networks of sigmoids train in more settings, but a plain "
+    "one also trains where its settings suit it.",
+    refuted="Batch normalization did not make deep networks of sigmoids trainable.",
+)
+_EXPLANATION = Explanation(
+    done="A deep network of sigmoid layers and a small Inception network with sigmoids were "
+    "trained with and without batch normalization, over learning rates and scales of the initial "
+    "weights.",
+    see="Which curves leave the line of chance at the bottom, and in which settings.",
+    means="Batch normalization keeps the inputs of a saturating nonlinearity where it still has a "
+    "slope. If you need sigmoids or tanh in a deep network, put it in front of them.",
+)
+_DIGITS = Plan(
+    seeds=5,
+    grid={"scale": (0.3, 1.0), "rate": (0.3, 3.0)},
+    fixed={"batch": 60},
+    steps=150,
+    every=15,
+    targets=(0.5,),
+)
+_LONG = replace(_DIGITS, grid={"scale": (0.1, 0.3, 1.0), "rate": (0.1, 0.3, 1.0, 3.0)}, steps=1_000)
+_IMAGES = replace(_DIGITS, fixed={**_DIGITS.fixed, "test": 2_000}, steps=300, every=30)
+_IMAGES_LONG = replace(_LONG, fixed=_IMAGES.fixed, every=50)
+
+SATURATING = Study(
+    name="saturating",
+    title="Can a deep network of sigmoids be trained?",
+    question="Do deep networks of sigmoids train, with and without batch normalization?",
+    claims=("C3",),
+    arms=tuple(
+        Arm(f"{name}{suffix}", f"{label}{words_}", partial(network, **kind), settings, not suffix)
+        for name, label, network, settings in (
+            ("mlp", "MLP", mlp, {"depth": _DEEP}),
+            ("inception", "Inception", inception, {}),
+        )
+        for suffix, words_, kind in (
+            ("", "", {"activation": nn.Sigmoid}),
+            ("-bn", " + BN", {"activation": nn.Sigmoid, "norm": "batch"}),
+        )
+    ),
+    axes={"scale": "Weight scale", "rate": "Learning rate"},
+    work=Training(),
+    plans={
+        ("digits", "quick"): _DIGITS,
+        ("digits", "default"): _LONG,
+        ("mnist", "quick"): _IMAGES,
+        ("mnist", "default"): _IMAGES_LONG,
+        ("fashion-mnist", "quick"): _IMAGES,
+        ("fashion-mnist", "default"): _IMAGES_LONG,
+        ("cifar10", "quick"): replace(_IMAGES, targets=(0.25,)),
+        ("cifar10", "default"): replace(_IMAGES_LONG, targets=(0.25,)),
+    },
+    findings=findings,
+)

@@ -1,0 +1,45 @@
+"""The tasks that exist, by name."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ...errors import OptionError
+from .cifar import cifar10
+from .digits import digits
+from .mnist import fashion_mnist, mnist
+from .synthetic import drawn, linear_regression
+from .task import Task
+
+TASKS: dict[str, Callable[[Path | None], Task]] = {
+    "digits": digits,
+    "mnist": mnist,
+    "fashion-mnist": fashion_mnist,
+    "cifar10": cifar10,
+    "linear-regression": linear_regression,
+    "drawn": drawn,
+}
+
+
+OWN = "own"
+
+
+def load(name: str, data_dir: Path | None = None) -> Task:
+    """Load a built-in task.
+
+    Args:
+        name: One of `TASKS`.
+        data_dir: Folder with the files; ``None`` downloads them. ``digits`` comes with
+            scikit-learn, and what is drawn comes from a seed: neither takes a folder.
+
+    Returns:
+        The task on the CPU.
+
+    Raises:
+        OptionError: The name is unknown, or a folder is given where none is read.
+        DataError: The data are missing, damaged or cannot be downloaded.
+    """
+    if name == OWN:
+        raise OptionError("the task own needs --model and --data, got neither: name yours")
+    if name not in TASKS:
+        raise OptionError(f"needed a task out of {', '.join(TASKS)}, got {name!r}: choose one")
+    return TASKS[name](data_dir)

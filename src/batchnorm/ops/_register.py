@@ -1,0 +1,118 @@
+"""Telling PyTorch's dispatcher what the operators do: computed, differentiated, traced."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import _C, Tensor
+
+from batchnorm.kernels import Backward, Epilogue, Forward, _mask, gradient_dtype
+
+from . import _composite, _move
+from ._compute import compute_backward, compute_forward
+from ._differentiable import BatchNorm, BatchNormGradient, Work
+from ._schemas import backward_op, forward_op, library
+
+
+def _fake_forward(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    residual: Tensor | None = None,
+    activation: str = "identity",
+    alpha: float = 0.0,
+) -> Forward:
+    del weight, bias, mean, var, eps, alpha
+    masked = residual is not None and activation == "relu"
+    mask = x.new_empty(_mask.size(x.numel()) if masked else 0, dtype=torch.uint8)
+    statistics = x.new_empty((3, x.shape[1]), dtype=torch.float64)
+    return Forward(torch.empty_like(x), statistics, mask)
+
+
+def _fake_backward(dy: Tensor, x: Tensor, *rest: Any) -> Backward:
+    del dy
+    has_residual = len(rest) > _HAS_RESIDUAL and rest[_HAS_RESIDUAL]
+    dresidual = torch.empty_like(x) if has_residual else x.new_empty(0)
+    weight = rest[0]
+    dweight, dbias = (x.new_empty(x.shape[1], dtype=gradient_dtype(weight)) for _ in range(2))
+    return Backward(torch.empty_like(x), dweight, dbias, dresidual)
+
+
+_HAS_RESIDUAL = 7  # position behind dy and x
+
+
+def _below(op: Any, keyset: Any) -> Callable[..., Any]:
+    """Return what calls `op` below autograd."""
+
+    def call(*arguments: Any) -> Any:
+        with _C._AutoDispatchBelowAutograd():
+            return op.redispatch(keyset & _C._after_autograd_keyset, *arguments)
+
+    return call
+
+
+def _differentiable_forward(
+    keyset: Any,
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    residual: Tensor | None = None,
+    activation: str = "identity",
+    alpha: float = 0.0,
+) -> tuple[Tensor, ...]:
+    """Record the derivative, then go below."""
+    if _C._are_functorch_transforms_active():  # a compiler traces through a transform
+        epilogue = Epilogue(activation, alpha)
+        y, statistics = _composite.forward(x, weight, bias, mean, var, eps, residual, epilogue)
+        return y, statistics, x.new_empty(0, dtype=torch.uint8)
+    below = _below(forward_op, keyset)
+    if not (torch.is_grad_enabled() and _C._any_requires_grad(x, weight, bias, residual)):
+        return below(x, weight, bias, mean, var, eps, residual, activation, alpha)
+
+    def compute(*arguments: Any) -> Forward:
+        *tensors, epilogue, _ = arguments
+        return Forward(*below(*tensors, *epilogue))
+
+    work = Work(compute, mean, var, eps, Epilogue(activation, alpha), None)
+    y = BatchNorm.apply(x, weight, bias, residual, work)
+    return y, work.statistics, cast("Tensor", work.mask)
+
+
+def _differentiable_backward(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
+    """Record the derivative, then go below."""
+    below = _below(backward_op, keyset)
+    if torch.is_grad_enabled() and _C._any_requires_grad(*arguments):
+        # The dispatcher leaves out arguments that have their default value.
+        return BatchNormGradient.apply(below, *arguments, *_BACKWARD_DEFAULTS[len(arguments) :])
+    return below(*arguments)
+
+
+_BACKWARD_DEFAULTS = [argument.default_value for argument in backward_op._schema.arguments]
+
+
+def _without_none(compute: Callable[..., tuple[Tensor | None, ...]]) -> Callable[..., Any]:
+    """Return a kernel for the dispatcher, which knows no optional results: empty for `None`."""
+
+    def computed(*arguments: Any) -> tuple[Tensor, ...]:
+        out = compute(*arguments)
+        empty = arguments[0].new_empty
+        last = empty(0, dtype=torch.uint8) if compute is compute_forward else empty(0)
+        return tuple(last if result is None else result for result in out)
+
+    return computed
+
+
+_move.define(library)
+for _op, _compute, _fake, _differentiable in (
+    (forward_op, compute_forward, _fake_forward, _differentiable_forward),
+    (backward_op, compute_backward, _fake_backward, _differentiable_backward),
+):
+    library.impl(_op, _without_none(_compute), "CompositeExplicitAutograd")
+    library.impl(_op, _differentiable, "Autograd", with_keyset=True)
+    torch.library.register_fake(_op, _fake, lib=library)

@@ -1,0 +1,42 @@
+"""A ledger of three small studies, made by the real thing; and a registry that holds only those."""
+
+from dataclasses import replace
+
+import pytest
+
+from batchnorm import lab
+from batchnorm.lab import all_studies
+from batchnorm.lab.report import ledger as page
+
+FEW = ("convergence", "scale-invariance", "outside-gradient")
+
+
+def keep(patch, names=FEW):
+    for name in [*lab.STUDIES]:
+        if name not in names:
+            patch.delitem(lab.STUDIES, name)
+
+
+@pytest.fixture
+def few(monkeypatch):
+    keep(monkeypatch)
+
+
+@pytest.fixture(scope="session")
+def ledger_options():
+    def make(out, **more):
+        asked = {"scale": "quick", "seeds": 1, "steps": 5, "jobs": 1, **more}
+        return replace(lab.Options(out), **asked)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def small_ledger(tmp_path_factory, ledger_options):
+    """The folder of a whole ledger: one seed, five steps."""
+    out = tmp_path_factory.mktemp("ledger") / "all"
+    with pytest.MonkeyPatch.context() as patch:
+        keep(patch)
+        for ended in all_studies.run(ledger_options(out), lambda *_: None):
+            page.write(ended.ledger, [ended.part])
+    return out
