@@ -81,7 +81,10 @@ def plan(options: Options, studies: Collection[Study]) -> list[tuple[Study, Opti
     if options.data_dir is not None and options.task is None:
         raise OptionError("--data-dir needs a --task that its files are of: give both, or neither")
     known = dict.fromkeys(
-        task for study in studies for task, scale in study.plans if scale == options.scale
+        task
+        for study in studies
+        for task, scale in study.plans
+        if scale == options.scale and task != tasks.OWN
     )
     if options.task is not None and options.task not in known:
         raise OptionError(

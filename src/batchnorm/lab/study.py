@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import OptionError
 from .plan import SCALES, Plan, Scale, Settings, Trial
 from .records import Damage
-from .tasks import Task
+from .tasks import OWN, Task
 
 if TYPE_CHECKING:
     from .findings import Findings
@@ -127,7 +127,7 @@ class Study:
             OptionError: The study has no plan for the task, or none of this scale.
         """
         if task not in self.tasks:
-            known = ", ".join(self.tasks)
+            known = ", ".join(name for name in self.tasks if name != OWN)
             raise OptionError(f"the study {self.name} needs a task out of {known}, got {task!r}")
         scales = [known for known in SCALES if (task, known) in self.plans]
         if scale not in scales:
