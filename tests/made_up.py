@@ -12,6 +12,11 @@ CONFIG = {
 CHANCE = 0.1
 
 
+def quick(study):
+    """The quick plan of a study on its first task."""
+    return study.plan(study.tasks[0], "quick")
+
+
 def trained(study, plan, ends, fields=()):
     """A run whose trials reach ``ends(trial) = (step, accuracy)`` and were at chance before."""
 

@@ -18,6 +18,7 @@ from batchnorm.lab.report.build import render
 from batchnorm.lab.report.forest import forest
 from batchnorm.lab.report.thumbnails import thumbnail
 from drawings import parsed
+from made_up import quick
 
 STUDIES = lab.STUDIES.values()
 TRAINED = [study for study in STUDIES if isinstance(study.work, lab.Training)]
@@ -27,10 +28,6 @@ OUTCOMES = {"reproduced", "not reproduced", "mixed", "not determined"}
 
 def named(studies):
     return pytest.mark.parametrize("study", studies, ids=lambda study: study.name)
-
-
-def quick(study):
-    return study.plan(study.tasks[0], "quick")
 
 
 @named(STUDIES)

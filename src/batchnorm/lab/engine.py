@@ -123,7 +123,7 @@ def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = 
     tracker = _Tracker(folder, study, plan, missing, tell)
     if missing:
         tracker.announce()
-        prepare = partial(_prepare, study, options, plan, task.digest())
+        prepare = partial(_prepare, study, options, plan, config["data"])
         _do(prepare, missing, min(jobs, len(missing)), tracker, pool)
     known = {str(damage) for damage in redone}
     redone += [damage for damage in tracker.damaged if str(damage) not in known]

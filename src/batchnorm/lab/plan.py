@@ -150,3 +150,22 @@ class Plan:
         values = {part.name: content[part.name] for part in fields(cls)}
         grid = {str(name): tuple(swept) for name, swept in values["grid"].items()}
         return cls(**{**values, "grid": grid, "targets": tuple(values["targets"])})
+
+
+def on_images(digits: Plan, fashion_targets: tuple[float, ...]) -> Mapping[tuple[str, Scale], Plan]:
+    """Return the plans of a study that takes the same settings on digits, MNIST and Fashion-MNIST.
+
+    Args:
+        digits: The quick one on digits.
+        fashion_targets: Accuracies on Fashion-MNIST, which is harder.
+    """
+    mnist = replace(digits, steps=1_000)
+    longer = replace(mnist, seeds=9, steps=5_000)
+    return {
+        ("digits", "quick"): digits,
+        ("digits", "default"): replace(digits, seeds=9, steps=1_000),
+        ("mnist", "quick"): mnist,
+        ("mnist", "default"): longer,
+        ("fashion-mnist", "quick"): replace(mnist, targets=fashion_targets),
+        ("fashion-mnist", "default"): replace(longer, targets=fashion_targets),
+    }

@@ -4,7 +4,6 @@ References:
     Ioffe and Szegedy (2015), section 4.2.1 and figure 2 (BN-x5, BN-x30).
 """
 
-from dataclasses import replace
 from functools import partial
 
 from torch import nn
@@ -13,7 +12,7 @@ from .. import charts, comparison, summaries, words
 from ..estimates import Difference
 from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
 from ..networks import mlp
-from ..plan import Plan
+from ..plan import Plan, on_images
 from ..results import Results, TrialResult
 from ..study import Arm, Study
 from ..summaries import Trains
@@ -125,7 +124,6 @@ _EXPLANATION = Explanation(
     "not normalized.",
 )
 _DIGITS = _plan(base=0.2, steps=300, seeds=5, target=0.9)
-_MNIST = _plan(base=0.2, steps=1_000, seeds=5, target=0.9)
 
 LEARNING_RATE = Study(
     name="learning-rate",
@@ -138,13 +136,6 @@ LEARNING_RATE = Study(
     ),
     axes={"rate": "Learning rate"},
     work=Training(),
-    plans={
-        ("digits", "quick"): _DIGITS,
-        ("digits", "default"): replace(_DIGITS, seeds=9, steps=1_000),
-        ("mnist", "quick"): _MNIST,
-        ("mnist", "default"): replace(_MNIST, seeds=9, steps=5_000),
-        ("fashion-mnist", "quick"): replace(_MNIST, targets=(0.8,)),
-        ("fashion-mnist", "default"): replace(_MNIST, seeds=9, steps=5_000, targets=(0.8,)),
-    },
+    plans=on_images(_DIGITS, fashion_targets=(0.8,)),
     findings=findings,
 )

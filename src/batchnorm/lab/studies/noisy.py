@@ -13,7 +13,7 @@ from torch import nn
 from .. import charts, comparison, words
 from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
 from ..networks import mlp
-from ..plan import Plan
+from ..plan import Plan, on_images
 from ..results import Results
 from ..study import Arm, Study
 from ..training import Training
@@ -129,8 +129,6 @@ _DIGITS = Plan(
     steps=300,
     targets=(0.8, 0.9, 0.95),
 )
-_MNIST = replace(_DIGITS, steps=1_000)
-_FASHION = (0.75, 0.80, 0.84)
 
 NOISY = Study(
     name="noisy",
@@ -144,13 +142,6 @@ NOISY = Study(
     ),
     axes={"depth": "Hidden layers", "rate": "Learning rate"},
     work=Training(),
-    plans={
-        ("digits", "quick"): _DIGITS,
-        ("digits", "default"): replace(_DIGITS, seeds=9, steps=1_000),
-        ("mnist", "quick"): _MNIST,
-        ("mnist", "default"): replace(_MNIST, seeds=9, steps=5_000),
-        ("fashion-mnist", "quick"): replace(_MNIST, targets=_FASHION),
-        ("fashion-mnist", "default"): replace(_MNIST, seeds=9, steps=5_000, targets=_FASHION),
-    },
+    plans=on_images(_DIGITS, fashion_targets=(0.75, 0.80, 0.84)),
     findings=findings,
 )

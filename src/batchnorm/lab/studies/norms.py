@@ -4,7 +4,6 @@ References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 3.3.
 """
 
-from dataclasses import replace
 from functools import partial
 
 from torch import nn
@@ -12,7 +11,7 @@ from torch import nn
 from .. import charts, comparison, words
 from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
 from ..networks import mlp
-from ..plan import Plan
+from ..plan import Plan, on_images
 from ..results import Results
 from ..study import Arm, Study
 from ..training import Training
@@ -111,8 +110,6 @@ _DIGITS = Plan(
     steps=300,
     targets=(0.9, 0.95, 0.97),
 )
-_MNIST = replace(_DIGITS, steps=1_000)
-_FASHION = (0.80, 0.84, 0.86)
 
 NORMS = Study(
     name="norms",
@@ -126,13 +123,6 @@ NORMS = Study(
     ),
     axes={"rate": "Learning rate"},
     work=Training(),
-    plans={
-        ("digits", "quick"): _DIGITS,
-        ("digits", "default"): replace(_DIGITS, seeds=9, steps=1_000),
-        ("mnist", "quick"): _MNIST,
-        ("mnist", "default"): replace(_MNIST, seeds=9, steps=5_000),
-        ("fashion-mnist", "quick"): replace(_MNIST, targets=_FASHION),
-        ("fashion-mnist", "default"): replace(_MNIST, seeds=9, steps=5_000, targets=_FASHION),
-    },
+    plans=on_images(_DIGITS, fashion_targets=(0.80, 0.84, 0.86)),
     findings=findings,
 )
