@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from batchnorm import functional, reference
-from cases import lay_out
+from support.layers.cases import lay_out
 
 IMAGES, FEATURES, VOLUMES = (16, 4, 31, 33), (100_000, 3), (4, 2, 5, 17, 13)
 INPUTS = [

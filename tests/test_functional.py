@@ -5,9 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import laws
 from batchnorm import Moments, functional, reference
 from batchnorm.errors import ChannelError, CountError, DTypeError, OptionError, ShapeError
+from support.layers import laws
 
 
 def test_takes_torch_s_own_arguments():

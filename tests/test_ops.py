@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from batchnorm import ops
-from cases import EXACT, NOT_EMPTY, Case
+from support.layers.cases import EXACT, NOT_EMPTY, Case
 
 
 def arguments(case, *, population, requires_grad):

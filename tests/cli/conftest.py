@@ -1,4 +1,4 @@
-from lab_ledgers import few
-from lab_runs import data, records, small_options, small_run
+from support.lab.ledgers import few
+from support.lab.runs import data, records, small_options, small_run
 
 __all__ = ["data", "few", "records", "small_options", "small_run"]

@@ -10,7 +10,7 @@ import pytest
 
 from batchnorm.cli import run
 from batchnorm.lab import bench
-from interruptible import COMMAND
+from support.processes.interruptible import COMMAND
 
 SMALL = ("bench", "--cases", "tiny", "--quick", "--rounds", "1", "--direction", "inference")
 

@@ -8,7 +8,7 @@ import pytest
 import batchnorm
 from batchnorm import lab
 from batchnorm.cli import run
-from lab_ledgers import keep
+from support.lab.ledgers import keep
 
 SMALL = ("--quick", "--seeds", "1", "--steps", "5", "--jobs", "1")
 

@@ -7,8 +7,8 @@ import torch
 from batchnorm import nn
 from batchnorm.errors import OptionError
 from batchnorm.integrations import from_flax, to_flax
-from cases import SHAPES, Case
-from laws import array, assert_close
+from support.layers.cases import SHAPES, Case
+from support.layers.laws import array, assert_close
 
 
 @pytest.fixture(scope="module")

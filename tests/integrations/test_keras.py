@@ -14,8 +14,8 @@ import torch
 from batchnorm import nn
 from batchnorm.errors import OptionError
 from batchnorm.integrations import from_keras, to_keras
-from cases import SHAPES, Case
-from laws import array, assert_close
+from support.layers.cases import SHAPES, Case
+from support.layers.laws import array, assert_close
 
 # Keras converts a variable on torch with an array protocol that NumPy 2 calls old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

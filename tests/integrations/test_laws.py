@@ -6,8 +6,8 @@ import torch
 
 from batchnorm import integrations, nn, reference
 from batchnorm.errors import ChannelError, OptionError, ShapeError
-from cases import SHAPES, Case
-from laws import array, assert_close
+from support.layers.cases import SHAPES, Case
+from support.layers.laws import array, assert_close
 
 DECAY, EPS = 0.8, 3e-3
 

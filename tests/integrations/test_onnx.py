@@ -7,8 +7,8 @@ import torch
 from batchnorm import nn
 from batchnorm.errors import OptionError
 from batchnorm.integrations import from_onnx, from_onnx_node, to_onnx
-from cases import SHAPES, Case
-from laws import array, assert_close
+from support.layers.cases import SHAPES, Case
+from support.layers.laws import array, assert_close
 
 onnx = pytest.importorskip("onnx", reason="the operator's own package is not installed")
 

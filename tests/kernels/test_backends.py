@@ -7,7 +7,7 @@ import torch
 from batchnorm import kernels, reference
 from batchnorm.errors import BackendError
 from batchnorm.kernels import Epilogue, Running, Saved, _eager, _select
-from cases import TOLERANCE, lay_out
+from support.layers.cases import TOLERANCE, lay_out
 
 BACKENDS = kernels.available()
 ACTIVATIONS = ["identity", "relu", "leaky_relu", "silu"]

@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batchnorm import kernels, nn
-from cases import lay_out
+from support.layers.cases import lay_out
 
 if "cpu" not in kernels.available():
     pytest.skip("the compiled CPU backend cannot be had here", allow_module_level=True)

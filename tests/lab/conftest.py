@@ -1,5 +1,5 @@
-from lab_ledgers import few, ledger_options, small_ledger
-from lab_runs import data, records, small_options, small_run
+from support.lab.ledgers import few, ledger_options, small_ledger
+from support.lab.runs import data, records, small_options, small_run
 
 __all__ = [
     "data",

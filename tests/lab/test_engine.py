@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import pytest
 
-import lab_studies
 from batchnorm import lab
 from batchnorm.errors import OptionError, RunError
-from lab_runs import STEPS, TRIALS
+from support.lab import studies as lab_studies
+from support.lab.runs import STEPS, TRIALS
 
 STUDY = lab.get("convergence")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from batchnorm.lab import all_studies
-from interruptible import COMMAND, command_of
-from lab_ledgers import keep
-from lab_runs import TRIALS
+from support.lab.ledgers import keep
+from support.lab.runs import TRIALS
+from support.processes.interruptible import COMMAND, command_of
 
 pytestmark = pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
 STUDY = (*COMMAND, "study", "run", "convergence", "--quick")

@@ -6,12 +6,12 @@ from itertools import pairwise
 
 import pytest
 
-import made_up
 from batchnorm import lab
 from batchnorm.errors import DataError, OptionError, RunError
 from batchnorm.lab import all_studies, ledger
 from batchnorm.lab.ledger import Ledger, Part
-from lab_ledgers import FEW
+from support.lab import made_up
+from support.lab.ledgers import FEW
 
 ASKED = {"scale": "quick", "task": None, "seeds": 1, "steps": 5, "device": "cpu"}
 

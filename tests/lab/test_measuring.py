@@ -6,7 +6,7 @@ import torch
 
 from batchnorm import lab
 from batchnorm.errors import OptionError, RunError
-from lab_studies import forgetful, measured
+from support.lab.studies import forgetful, measured
 
 STUDY = measured()
 TRIALS = 2 * 3 * 2

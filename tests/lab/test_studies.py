@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import made_up
 from batchnorm import lab
 from batchnorm.errors import RunError
 from batchnorm.lab import tasks
@@ -17,8 +16,9 @@ from batchnorm.lab.findings import Table
 from batchnorm.lab.report.build import render
 from batchnorm.lab.report.forest import forest
 from batchnorm.lab.report.thumbnails import thumbnail
-from drawings import parsed
-from made_up import quick
+from support.lab import made_up
+from support.lab.drawings import parsed
+from support.lab.made_up import quick
 
 STUDIES = lab.STUDIES.values()
 TRAINED = [study for study in STUDIES if isinstance(study.work, lab.Training)]

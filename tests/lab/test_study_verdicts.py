@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-import made_up
 from batchnorm import lab
 from batchnorm.lab.measurements.outside import POINTS
-from made_up import quick
+from support.lab import made_up
+from support.lab.made_up import quick
 
 
 def outcome(study, results):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-import lab_studies
 from batchnorm import lab
 from batchnorm.errors import RunError
 from batchnorm.lab import schedule, tasks
@@ -18,6 +17,7 @@ from batchnorm.lab.store import TrialFiles
 from batchnorm.lab.study import Job
 from batchnorm.lab.training import FIELDS
 from batchnorm.nn import BatchNorm1d
+from support.lab import studies as lab_studies
 
 STUDY, TASK = lab.get("convergence"), tasks.load("digits")
 PLAN = lab.Plan(seeds=1, steps=60)

@@ -5,7 +5,7 @@ import torch
 
 from batchnorm import functional, kernels, nn
 from batchnorm.errors import DTypeError, OptionError, ShapeError
-from cases import lay_out
+from support.layers.cases import lay_out
 
 ACTIVATIONS = {
     None: lambda z: z,

@@ -9,9 +9,9 @@ from torch.utils.checkpoint import checkpoint
 from batchnorm import reference
 from batchnorm.errors import DTypeError
 from batchnorm.nn import BatchNorm1d, BatchNorm2d
-from cases import TOLERANCE
-from laws import array, assert_close
-from networks import Block, images, layers, resnet
+from support.layers.cases import TOLERANCE
+from support.layers.laws import array, assert_close
+from support.models.networks import Block, images, layers, resnet
 
 every_dtype = pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
 

@@ -3,11 +3,11 @@ import pytest
 import torch
 
 import batchnorm
-import laws
 from batchnorm import kernels, nn
 from batchnorm.errors import ChannelError, CountError, DTypeError, OptionError, ShapeError
-from cases import CASES, EXACT, NOT_EMPTY
-from laws import array, assert_close
+from support.layers import laws
+from support.layers.cases import CASES, EXACT, NOT_EMPTY
+from support.layers.laws import array, assert_close
 
 OURS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
 TORCH = {1: torch.nn.BatchNorm1d, 2: torch.nn.BatchNorm2d, 3: torch.nn.BatchNorm3d}

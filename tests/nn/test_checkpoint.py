@@ -12,7 +12,7 @@ from torch.utils.checkpoint import (
 )
 
 from batchnorm.nn import BatchNorm1d, BatchNorm2d
-from networks import images, resnet
+from support.models.networks import images, resnet
 
 both_kinds = pytest.mark.parametrize("reentrant", [False, True], ids=["saved", "reentrant"])
 

@@ -9,8 +9,8 @@ from torch._dynamo.testing import CompileCounterWithBackend
 
 from batchnorm import functional, reference
 from batchnorm.nn import BatchNorm1d, BatchNorm2d, accumulate_statistics
-from laws import array
-from networks import Block, images, layers, resnet, train
+from support.layers.laws import array
+from support.models.networks import Block, images, layers, resnet, train
 
 # Of inductor itself, which imports a part of PyTorch that uses it.
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:DeprecationWarning")

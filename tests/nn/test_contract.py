@@ -6,11 +6,11 @@ import itertools
 import pytest
 import torch
 
-import laws
 from batchnorm import kernels, nn
-from cases import Case
-from expected import ACTIVATIONS
-from modules import TABLE
+from support.layers import laws
+from support.layers.cases import Case
+from support.layers.expected import ACTIVATIONS
+from support.layers.modules import TABLE
 
 SHAPES = [(12, 3), (9, 3, 5), (7, 4, 3, 2), (8, 2, 2, 3, 2)]
 EXACT = [Case(shape) for shape in SHAPES]

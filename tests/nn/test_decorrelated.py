@@ -15,7 +15,7 @@ from batchnorm.nn import (
     DecorrelatedBatchNorm3d,
     accumulate_statistics,
 )
-from cases import lay_out
+from support.layers.cases import lay_out
 
 METHODS = ("zca", "cholesky")
 LAYERS = {2: DecorrelatedBatchNorm1d, 4: DecorrelatedBatchNorm2d, 5: DecorrelatedBatchNorm3d}

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import distributed
 
-import distributed_jobs
 from batchnorm.lab import workers
 from batchnorm.nn import BatchNorm2d
-from distributed_jobs import STEPS, Job, batch
-from networks import images, layers, resnet
+from support.models.networks import images, layers, resnet
+from support.processes import distributed as distributed_jobs
+from support.processes.distributed import STEPS, Job, batch
 
 pytestmark = pytest.mark.skipif(
     not (distributed.is_available() and distributed.is_gloo_available()), reason="needs gloo"

@@ -23,7 +23,7 @@ from batchnorm.nn import (
     GhostBatchNorm1d,
     use_domain,
 )
-from cases import lay_out
+from support.layers.cases import lay_out
 
 WHERE = torch.tensor([1, 0, 1, 1, 0, 0, 1, 0, 1])
 

@@ -11,8 +11,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from batchnorm import nn, reference
 from batchnorm.nn import BatchNorm1d, BatchNorm2d
-from laws import array
-from networks import Block, images, layers, resnet
+from support.layers.laws import array
+from support.models.networks import Block, images, layers, resnet
 
 # Of PyTorch's own, whenever it copies the description of a program.
 pytestmark = pytest.mark.filterwarnings(

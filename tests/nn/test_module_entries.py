@@ -14,7 +14,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from batchnorm import nn, reference
-from laws import array, assert_close
+from support.layers.laws import array, assert_close
 
 OURS = {
     torch.nn.BatchNorm1d: nn.BatchNorm1d,

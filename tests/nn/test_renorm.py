@@ -13,9 +13,9 @@ import batchnorm
 from batchnorm import reference
 from batchnorm.errors import ChannelError, CountError, OptionError
 from batchnorm.nn import BatchNorm1d, BatchRenorm1d, BatchRenorm2d, RenormWarmup
-from cases import TOLERANCE
-from expected import array
-from laws import assert_close
+from support.layers.cases import TOLERANCE
+from support.layers.expected import array
+from support.layers.laws import assert_close
 
 COLUMN = (1, -1, 1, 1)
 

@@ -8,8 +8,8 @@ from torch import nn
 import batchnorm.nn as ours
 from batchnorm import reference
 from batchnorm.surgery._affine import affine_of
-from laws import array
-from surgery_models import FrozenBatchNorm2d, settle
+from support.layers.laws import array
+from support.models.surgery import FrozenBatchNorm2d, settle
 
 SHAPE = (2, 5, 3, 3)
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 import batchnorm.nn as ours
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.surgery import _convert, convert
-from surgery_models import Residual, UNet, settle, snapshot
+from support.models.surgery import Residual, UNet, settle, snapshot
 
 PAIRS = [
     (nn.BatchNorm1d, ours.BatchNorm1d, (8, 3)),

@@ -6,7 +6,7 @@ from torch import nn
 
 from batchnorm.errors import SurgeryError
 from batchnorm.surgery._edit import Edit, edit
-from surgery_models import UNet, settle, snapshot
+from support.models.surgery import UNet, settle, snapshot
 
 
 def everything(model, changes):

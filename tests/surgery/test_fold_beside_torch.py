@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from batchnorm.surgery import fold
-from surgery_models import settle
+from support.models.surgery import settle
 
 
 def difference(y, expected):

@@ -12,7 +12,7 @@ from torch.nn.utils import parametrizations
 import batchnorm.nn as ours
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.surgery import fold
-from surgery_models import ByValue, settle, snapshot
+from support.models.surgery import ByValue, settle, snapshot
 
 X = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
 

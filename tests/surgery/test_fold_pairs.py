@@ -6,7 +6,7 @@ from torch import nn
 
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.surgery import fold
-from surgery_models import ByValue, Residual, settle, snapshot
+from support.models.surgery import ByValue, Residual, settle, snapshot
 
 X = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0))
 

@@ -8,7 +8,7 @@ from batchnorm.errors import SurgeryError
 from batchnorm.surgery import _edit, _fold_proof, fold
 from batchnorm.surgery._fold_proof import Proof, relative_error
 from batchnorm.surgery._linear import Weights
-from surgery_models import Residual, settle, snapshot
+from support.models.surgery import Residual, settle, snapshot
 
 X = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
 

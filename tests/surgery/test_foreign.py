@@ -9,13 +9,13 @@ from torch import nn
 import batchnorm.nn as ours
 from batchnorm.errors import SurgeryError
 from batchnorm.surgery import convert, unfreeze
-from foreign_norms import (
+from support.models.foreign import (
     BatchNormAct2d,
     DetrFrozenBatchNorm2d,
     FrozenBatchNormAct2d,
     OldFrozenBatchNorm2d,
 )
-from surgery_models import FrozenBatchNorm2d, settle, snapshot
+from support.models.surgery import FrozenBatchNorm2d, settle, snapshot
 
 ACTIVATIONS = [
     (None, None),

@@ -7,7 +7,7 @@ from torch import nn
 import batchnorm.nn as ours
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.surgery import _freeze, convert, freeze, unfreeze
-from surgery_models import UNet, settle, snapshot
+from support.models.surgery import UNet, settle, snapshot
 
 LAYERS = ["down.1", "bottom.1", "up_norm", "head.1"]
 

@@ -12,7 +12,7 @@ from batchnorm.errors import SurgeryError
 from batchnorm.surgery import _fuse, _fuse_modules, convert
 from batchnorm.surgery._behaviour import Behaviour, behaviour
 from batchnorm.surgery._fused import Fused
-from surgery_models import ByValue, Residual, UNet, settle, snapshot
+from support.models.surgery import ByValue, Residual, UNet, settle, snapshot
 
 ACTIVATIONS = [
     (nn.ReLU(), "relu"),

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations
 import batchnorm.nn as ours
 from batchnorm.errors import SurgeryError
 from batchnorm.surgery._graph import trace
-from surgery_models import ByValue, Residual, snapshot
+from support.models.surgery import ByValue, Residual, snapshot
 
 X = torch.zeros(2, 3, 4, 4)
 

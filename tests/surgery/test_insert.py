@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations
 import batchnorm.nn as ours
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.surgery import _insert, convert, fold, insert
-from surgery_models import ByValue, UNet, snapshot
+from support.models.surgery import ByValue, UNet, snapshot
 
 
 def vectors(features=6):

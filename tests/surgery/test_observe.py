@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from batchnorm.surgery._observe import observed
-from surgery_models import snapshot
+from support.models.surgery import snapshot
 
 
 class Net(nn.Module):

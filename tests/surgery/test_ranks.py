@@ -12,9 +12,10 @@ import torch
 from batchnorm.errors import RunError
 from batchnorm.surgery import recalibrate
 from batchnorm.surgery._ranks import from_all
-from two_ranks import batches, network
+from support.processes import two_ranks
+from support.processes.two_ranks import batches, network
 
-SCRIPT = Path(__file__).parents[1] / "two_ranks.py"
+SCRIPT = Path(two_ranks.__file__)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torch import nn
 import batchnorm.nn as ours
 from batchnorm.errors import SurgeryError
 from batchnorm.surgery import _revert, convert, freeze, revert
-from surgery_models import Residual, UNet, settle, snapshot
+from support.models.surgery import Residual, UNet, settle, snapshot
 
 EXTENDED = [ours.BatchNorm1d, ours.BatchNorm2d, ours.BatchNorm3d]
 

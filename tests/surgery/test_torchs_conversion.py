@@ -11,7 +11,7 @@ from torch import nn
 import batchnorm.nn as ours
 from batchnorm.errors import SurgeryError
 from batchnorm.surgery import convert
-from foreign_norms import BatchNormAct2d
+from support.models.foreign import BatchNormAct2d
 
 torchs = nn.SyncBatchNorm.convert_sync_batchnorm
 

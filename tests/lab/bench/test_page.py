@@ -10,7 +10,7 @@ from batchnorm.errors import MissingExtraError, OptionError
 from batchnorm.lab import bench
 from batchnorm.lab.bench import files, page
 from batchnorm.lab.bench.records import Record
-from browser import browser, opened, quiet_and_alone
+from support.processes.browser import browser, opened, quiet_and_alone
 
 __all__ = ["browser"]
 

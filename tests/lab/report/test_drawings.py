@@ -23,7 +23,7 @@ from batchnorm.lab.findings import (
 from batchnorm.lab.report import palette
 from batchnorm.lab.report.forest import forest
 from batchnorm.lab.report.thumbnails import coloured, thumbnail
-from drawings import parsed
+from support.lab.drawings import parsed
 
 ARMS = ("a", "b")
 INF, NAN = math.inf, math.nan

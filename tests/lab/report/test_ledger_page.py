@@ -8,7 +8,6 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-import made_up
 from batchnorm import lab
 from batchnorm.lab import ledger
 from batchnorm.lab.ledger import OUTCOMES, Ledger, Part
@@ -16,8 +15,9 @@ from batchnorm.lab.report import ledger as page
 from batchnorm.lab.report.build import render
 from batchnorm.lab.studies.convergence import CONVERGENCE
 from batchnorm.lab.studies.noisy import NOISY
-from browser import browser, eventually, opened, quiet_and_alone
-from lab_ledgers import FEW, keep
+from support.lab import made_up
+from support.lab.ledgers import FEW, keep
+from support.processes.browser import browser, eventually, opened, quiet_and_alone
 
 __all__ = ["browser"]
 SIZES = [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")]

@@ -7,7 +7,7 @@ import pytest
 
 from batchnorm import lab
 from batchnorm.lab import report
-from browser import browser, eventually, opened, quiet_and_alone
+from support.processes.browser import browser, eventually, opened, quiet_and_alone
 
 __all__ = ["browser"]
 

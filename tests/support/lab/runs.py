@@ -32,7 +32,7 @@ def small_run(tmp_path_factory, small_options):
 
 @pytest.fixture(scope="session")
 def data():
-    beside = Path(__file__).parents[2] / "shared" / "data"  # what CI has beside the checkout
+    beside = Path(__file__).parents[4] / "shared" / "data"  # what CI has beside the checkout
     folder = Path(os.environ.get("BATCHNORM_DATA", beside))
     if not (folder / "mnist").is_dir():
         pytest.skip(f"no {folder / 'mnist'}: set BATCHNORM_DATA to a folder with IDX files in it")

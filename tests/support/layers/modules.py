@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from batchnorm import nn
-from subjects import Running, Subject, own_running
+from support.layers.subjects import Running, Subject, own_running
 
 
 @dataclass(frozen=True)

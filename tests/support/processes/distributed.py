@@ -1,4 +1,4 @@
-"""Jobs for two processes that train one model: spawned workers import them by this file's name."""
+"""Jobs for two processes that train one model: spawned workers import them by name."""
 
 import datetime as dt
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from batchnorm.nn import BatchNorm2d
-from networks import images, layers, resnet
+from support.models.networks import images, layers, resnet
 
 STEPS = 3
 

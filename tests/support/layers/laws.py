@@ -15,9 +15,9 @@ from torch.utils.checkpoint import checkpoint
 from batchnorm import reference
 from batchnorm.errors import BatchNormError
 from batchnorm.nn import accumulate_statistics
-from cases import TOLERANCE, Case
-from expected import Expected, array, expected, statistics
-from subjects import Subject, subject_of
+from support.layers.cases import TOLERANCE, Case
+from support.layers.expected import Expected, array, expected, statistics
+from support.layers.subjects import Subject, subject_of
 
 
 def build(layer_type, case: Case, seed: int = 2):
