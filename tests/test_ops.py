@@ -2,6 +2,7 @@ import pytest
 import torch
 
 from batchnorm import ops
+from batchnorm.kernels import Call
 from support.layers.cases import EXACT, NOT_EMPTY, Case
 
 
@@ -28,7 +29,7 @@ def test_opcheck(case, population):
 @pytest.mark.parametrize("batch_statistics", [False, True])
 def test_opcheck_backward(case, batch_statistics):
     x, weight, bias, *_ = arguments(case, population=False, requires_grad=False)
-    _, statistics, _ = ops.forward(x, weight, bias, None, None, case.eps)
+    _, statistics, _ = ops.forward(Call(x, weight, bias, eps=case.eps))
     args = (case.dy(), x, weight, bias, None, statistics, None, case.eps, batch_statistics)
     torch.library.opcheck(torch.ops.batchnorm.backward.default, args)
 
@@ -73,14 +74,14 @@ def test_derivatives_of_any_order(case, population, order, dispatched):
     if dispatched:
         found = derivative(lambda *a: torch.ops.batchnorm.forward(*a)[0])
     else:
-        found = derivative(lambda *a: ops.forward(*a).y)
+        found = derivative(lambda *a: ops.forward(Call(*a)).y)
     for a, b in zip(found, derivative(plain), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-9 * max(1.0, b.abs().max().item()))
 
 
 def test_statistics_carry_no_gradient():
     x = torch.randn(4, 3, requires_grad=True)
-    out = ops.forward(x, None, None, None, None, 1e-5)
+    out = ops.forward(Call(x))
     assert out.y.requires_grad
     assert not out.statistics.requires_grad
 
@@ -89,14 +90,14 @@ def test_statistics_carry_no_gradient():
 def test_only_what_is_asked_for_gets_a_gradient(wanted):
     tensors = {"x": torch.randn(4, 3), "weight": torch.ones(3), "bias": torch.zeros(3)}
     tensors[wanted].requires_grad_()
-    ops.forward(*tensors.values(), None, None, 1e-5).y.square().sum().backward()
+    ops.forward(Call(*tensors.values())).y.square().sum().backward()
     assert [name for name, t in tensors.items() if t.grad is not None] == [wanted]
 
 
 def test_in_place_change_of_the_input_is_noticed():
     x = torch.randn(4, 3, requires_grad=True)
     inner = x * 1.0
-    y = ops.forward(inner, None, None, None, None, 1e-5).y
+    y = ops.forward(Call(inner)).y
     inner.add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()

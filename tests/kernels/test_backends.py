@@ -6,7 +6,7 @@ import torch
 
 from batchnorm import kernels, reference
 from batchnorm.errors import BackendError
-from batchnorm.kernels import Epilogue, Running, Saved, _eager, _select
+from batchnorm.kernels import Call, GradientCall, RunningStats, _eager, _select
 from support.layers.cases import TOLERANCE, lay_out
 
 BACKENDS = kernels.available()
@@ -53,17 +53,19 @@ def compare(found, expected, dtype, *, looser=1.0, what=""):
 def test_agrees_with_eager_in_float64(
     backend, shape, layout, dtype, activation, has_residual, population
 ):
-    module, epilogue, channels = _select._load(backend), Epilogue(activation, 0.2), shape[1]
+    module, channels = _select._load(backend), shape[1]
     x = lay_out(torch.randn(shape).to(dtype), layout)
     residual = lay_out(torch.randn(shape).to(dtype), layout) if has_residual else None
     parameters = torch.float64 if dtype == torch.float64 else torch.float32
     weight, bias = torch.randn(2, channels, dtype=parameters)
     mean = torch.randn(channels, dtype=parameters) if population else None
     var = torch.rand(channels, dtype=parameters) + 0.5 if population else None
-    found = module.forward(x, weight, bias, mean, var, 1e-5, residual, epilogue)
-    wanted = _eager.forward(
-        wide(x), wide(weight), wide(bias), mean, var, 1e-5, wide(residual), epilogue
+    call = Call(x, weight, bias, mean, var, 1e-5, residual, activation, 0.2)
+    found = module.forward(call)
+    widened = call._replace(
+        x=wide(x), weight=wide(weight), bias=wide(bias), residual=wide(residual)
     )
+    wanted = _eager.forward(widened)
     assert found.y.stride() == torch.empty_like(x).stride()
     compare(found.y, wanted.y, dtype, looser=1.5, what="y")
     compare(found.statistics, wanted.statistics, torch.float32, what="statistics")
@@ -74,12 +76,12 @@ def test_agrees_with_eager_in_float64(
     dy = dy.masked_fill(near, 0.0)
     wants_residual = has_residual and activation != "identity"
     kept = residual if activation in ("leaky_relu", "silu") else None
-    saved = Saved(x, weight, bias, kept, found.statistics, found.mask)
-    wide_saved = Saved(
-        wide(x), wide(weight), wide(bias), wide(kept), wanted.statistics, wanted.mask
+    options = 1e-5, not population, wants_residual, activation, 0.2
+    got = module.backward(
+        GradientCall(dy, x, weight, bias, kept, found.statistics, found.mask, *options)
     )
-    got = module.backward(dy, saved, not population, wants_residual, epilogue)
-    due = _eager.backward(dy.double(), wide_saved, not population, wants_residual, epilogue)
+    inputs = (wide(tensor) for tensor in (dy, x, weight, bias, kept))
+    due = _eager.backward(GradientCall(*inputs, wanted.statistics, wanted.mask, *options))
     compare(got.dx, due.dx, dtype, looser=6, what="dx")
     assert got.dx.stride() == torch.empty_like(x).stride()
     if wants_residual:
@@ -110,7 +112,7 @@ HOSTILE = {
 @pytest.mark.parametrize(("shape", "layout"), SHAPES[:10], ids=str)
 def test_hostile_values(backend, hostile, shape, layout):
     x = lay_out(HOSTILE[hostile](torch.randn(shape)), layout)
-    out = _select._load(backend).forward(x, None, None, None, None, 1e-5)
+    out = _select._load(backend).forward(Call(x))
     with np.errstate(invalid="ignore"):
         expected = reference.forward(x.numpy())
     y, due = out.y.double().numpy(), expected.y
@@ -132,11 +134,12 @@ def test_hostile_values(backend, hostile, shape, layout):
 def test_hostile_gradients(backend, value):
     for shape in ((6, 4), (4, 3, 20, 20), (40, 20, 3, 3)):
         module, x = _select._load(backend), torch.randn(shape)
-        out = module.forward(x, None, None, None, None, 1e-5)
-        saved = Saved(x, None, None, None, out.statistics, None)
+        out = module.forward(Call(x))
         dy = torch.randn(shape)
         dy.view(-1)[7] = value
-        found = module.backward(dy, saved, True)
+        found = module.backward(
+            GradientCall(dy, x, None, None, None, out.statistics, None, 1e-5, True)
+        )
         with np.errstate(invalid="ignore"):
             expected = reference.backward(dy.numpy(), x.numpy())
         for name in ("dx", "dweight", "dbias"):
@@ -151,14 +154,14 @@ def test_hostile_gradients(backend, value):
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_mask_of_another_backend_is_refused(backend):
     x = torch.randn(4, 3, 5, 5)
-    module, relu = _select._load(backend), Epilogue("relu")
-    out = module.forward(x, None, None, None, None, 1e-5, x, relu)
+    module = _select._load(backend)
+    out = module.forward(Call(x, residual=x, activation="relu"))
     other = out.mask.clone()
     other[-1] = 7
     for mask in (other, None):
-        saved = Saved(x, None, None, None, out.statistics, mask)
+        call = GradientCall(x, x, None, None, None, out.statistics, mask, 1e-5, True, True, "relu")
         with pytest.raises(BackendError, match="needs the backend of its forward"):
-            module.backward(x, saved, True, True, relu)
+            module.backward(call)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -174,14 +177,14 @@ def test_running_statistics(backend, dtype, momentum, shape):
         var, counter = torch.rand(5 * step).to(dtype)[::step], torch.tensor(7)
         wanted = reference.update_running((mean.double(), var.double()), batch, float(momentum))
         versions = mean._version, var._version, counter._version
-        running = Running(mean, var, counter, momentum)
-        module.forward(x, None, None, None, None, 1e-5, running=running)
+        running = RunningStats(mean, var, counter, momentum)
+        module.forward(Call(x), running)
         assert counter == 8
         found = mean._version, var._version, counter._version
         assert all(a > b for a, b in zip(found, versions, strict=True)), "autograd has to see it"
         compare(mean, torch.from_numpy(wanted[0]), dtype, looser=2)
         compare(var, torch.from_numpy(wanted[1]), dtype, looser=2)
-    alone = Running(None, var.clone(), None, 1.0)
-    module.forward(x, None, None, None, None, 1e-5, running=alone)
+    alone = RunningStats(None, var.clone(), None, 1.0)
+    module.forward(Call(x), alone)
     unbiased = torch.from_numpy(batch.var) * batch.count / (batch.count - 1)
     compare(alone.var, unbiased, dtype, looser=2)

@@ -18,8 +18,8 @@ from support.layers.cases import lay_out
 if "cpu" not in kernels.available():
     pytest.skip("the compiled CPU backend cannot be had here", allow_module_level=True)
 
-from batchnorm.kernels import Saved, _cpu, _mask
-from batchnorm.kernels._cpu import _memory, _plan
+from batchnorm.kernels import Call, GradientCall, _cpu, _mask
+from batchnorm.kernels._cpu import _launch, _memory, _plan
 
 SHAPES = [
     ((4, 3, 40, 40), "contiguous"),
@@ -35,9 +35,9 @@ def planned(x):
 
 
 def both(x, weight):
-    out = _cpu.forward(x, weight, None, None, None, 1e-5)
-    saved = Saved(x, weight, None, None, out.statistics, None)
-    return [*out[:2], *_cpu.backward(x.cos(), saved, True)[:3]]
+    out = _cpu.forward(Call(x, weight))
+    call = GradientCall(x.cos(), x, weight, None, None, out.statistics, None, 1e-5, True)
+    return [*out[:2], *_cpu.backward(call)[:3]]
 
 
 @pytest.fixture
@@ -62,12 +62,12 @@ def test_streaming_past_the_cache_changes_the_order_of_sums_only(shape, layout, 
     x, weight = lay_out(torch.randn(shape).to(dtype), layout), torch.randn(shape[1])
     plain = both(x, weight)
     kinds = []
-    inner = _cpu.kernel
-    monkeypatch.setattr(_cpu, "kernel", lambda *key: kinds.append(key[-1]) or inner(*key))
-    monkeypatch.setattr(_cpu, "cache_sizes", lambda: (2**20, 1024))
-    _cpu._launch.cache_clear()
+    inner = _launch.kernel
+    monkeypatch.setattr(_launch, "kernel", lambda *key: kinds.append(key[-1]) or inner(*key))
+    monkeypatch.setattr(_launch, "cache_sizes", lambda: (2**20, 1024))
+    _launch.launch.cache_clear()
     streamed, again = both(x, weight), both(x, weight)
-    _cpu._launch.cache_clear()
+    _launch.launch.cache_clear()
     assert kinds == [True, True]
     tolerance = 1e-5 if dtype == torch.float32 else 2**-7
     for first, second, third in zip(plain, streamed, again, strict=True):
@@ -197,24 +197,23 @@ def test_plans_are_what_their_shapes_need():
 OTHERS = {"ivybridge": "+avx,+f16c", "haswell": "+avx,+avx2,+fma,+f16c,+bmi,+bmi2"}
 AGREE = """
 import torch
-from batchnorm.kernels import Epilogue, Saved, _cpu, _eager
+from batchnorm.kernels import Call, GradientCall, _cpu, _eager
 from batchnorm.kernels._cpu import _vectors
 torch.manual_seed(0)
 for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
     for shape, last in (((5, 6, 7, 7), False), ((9, 7, 5, 5), True)):
         format = torch.channels_last if last else torch.contiguous_format
         x, r, dy = (torch.randn(shape).to(dtype, memory_format=format) for _ in range(3))
-        relu = Epilogue("relu")
         found = []
         for backend in (_cpu, _eager):
-            out = backend.forward(x, None, None, None, None, 1e-5, r, relu)
-            saved = Saved(x, None, None, None, out.statistics, out.mask)
-            gradients = backend.backward(dy, saved, True, True, relu)
+            out = backend.forward(Call(x, residual=r, activation="relu"))
+            inputs = dy, x, None, None, None, out.statistics, out.mask
+            gradients = backend.backward(GradientCall(*inputs, 1e-5, True, True, "relu"))
             found.append([out.y, out.statistics, gradients.dx, gradients.dresidual])
         for a, b in zip(*found):
             torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 x = torch.tensor([[torch.nan, 1.0], [0.0, torch.inf]], dtype=torch.bfloat16)
-assert _cpu.forward(x, None, None, None, None, 1e-5).y.isnan().all()
+assert _cpu.forward(Call(x)).y.isnan().all()
 print(_vectors.REGISTER)
 """
 

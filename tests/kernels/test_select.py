@@ -30,6 +30,7 @@ def test_the_choice_ends_with_the_block_even_after_an_error():
 
 
 def test_the_automatic_choice_is_said_once(caplog):
+    _select._of_device.cache_clear()
     _select._automatic.cache_clear()
     with caplog.at_level(logging.INFO, logger="batchnorm"):
         for _ in range(3):

@@ -1,25 +1,14 @@
 """Batch normalization as functions: one with torch's signature, one that mutates nothing."""
 
-import torch
 from torch import Tensor
 
-from batchnorm import _axes, ops
 from batchnorm._moments import Moments
 from batchnorm.errors import OptionError
-from batchnorm.kernels import PLAIN, Epilogue
 
-from ._checks import (
-    check_count,
-    check_counter,
-    check_eps,
-    check_finite,
-    check_input,
-    check_residual,
-    check_tracking,
-    epilogue_of,
-    running_of,
-)
-from ._weights import Weights, weights_of
+from ._apply import evaluate, measure, train
+from ._batch import Batch
+from ._checks import check_count, check_counter, check_eps, check_input, check_statistics
+from ._options import epilogue_of, options_of
 
 
 def batch_norm(
@@ -65,9 +54,8 @@ def batch_norm(
         residual: r, added before the activation, shape and dtype of `x`; `None` is 0.
         activation: f, one of ``relu``, ``leaky_relu`` and ``silu``; `None` is the identity.
         negative_slope: slope of ``leaky_relu`` below zero, positive.
-        mask: which positions there are, a bool of shape ``(N, *)``: `x` without its channels.
-            What lies elsewhere (padding) does not matter, gets no gradient, and gives 0. `None`
-            is all.
+        mask: which positions are data, a bool of shape ``(N, *)``: `x` without its channels.
+            Padding is ignored, gets no gradient, and outputs 0. `None` is all.
         sample_weight: how often each sample counts in the statistics of the batch, shape
             ``(N,)``, not negative; `None` is 1.
         num_batches_tracked: goes up by one in training, in place, when the running statistics
@@ -118,38 +106,26 @@ def batch_norm(
         >>> batch_norm(padded, None, None, training=True, mask=there).flatten()
         tensor([-1.0000,  1.0000,  0.0000])
     """
-    check_input(x, weight, bias, running_mean, running_var)
+    check_input(x, weight, bias)
+    check_statistics(x, running_mean, running_var)
     check_eps(eps, training)
-    epilogue = epilogue_of(activation, negative_slope)
-    residual = check_residual(x, residual)
-    weights = weights_of(x, mask, sample_weight)
-    if not training:
-        if running_mean is None or running_var is None:
-            raise OptionError(
-                "evaluation needs running_mean and running_var, got None: "
-                "give both, or normalize with the batch (training=True)"
-            )
-        return _evaluate(
-            x, weight, bias, running_mean, running_var, eps, residual, epilogue, weights
+    options = options_of(activation, negative_slope, nonfinite, correction)
+    batch = Batch(x, residual, mask, sample_weight).checked()
+    if training:
+        check_counter(x, num_batches_tracked, "num_batches_tracked")
+        check_counter(x, batches_skipped, "batches_skipped")
+        running = options.running(
+            running_mean, running_var, num_batches_tracked, batches_skipped, momentum
         )
-    check_counter(x, num_batches_tracked, "num_batches_tracked")
-    check_counter(x, batches_skipped, "batches_skipped")
-    check_tracking(nonfinite, correction)
-    running = running_of(
-        running_mean, running_var, num_batches_tracked, momentum, nonfinite, batches_skipped,
-        correction,
-    )  # fmt: skip
-    if check_count(x) == 0:
-        running = None
-    if weights is None and nonfinite != "raise":
-        return ops.forward(x, weight, bias, None, None, eps, residual, epilogue, running).y
-    y, moments = _train(x, weight, bias, eps, residual, epilogue, weights)
-    var = moments.variance()
-    if nonfinite == "raise":
-        check_finite(moments.mean, var)
-    if running is not None:
-        ops.update_(running, moments.mean, var, moments.count)
-    return y
+        if check_count(x) == 0:
+            running = None
+        return train(batch, (weight, bias), eps, running, options)
+    if running_mean is None or running_var is None:
+        raise OptionError(
+            "evaluation needs running_mean and running_var, got None: "
+            "give both, or normalize with the batch (training=True)"
+        )
+    return evaluate(batch, (weight, bias), running_mean, running_var, eps, options.epilogue)
 
 
 def normalize(
@@ -177,7 +153,7 @@ def normalize(
         residual: added before the activation, shape and dtype of `x`; `None` is 0.
         activation: one of ``relu``, ``leaky_relu`` and ``silu``; `None` is the identity.
         negative_slope: slope of ``leaky_relu`` below zero, positive.
-        mask: which positions there are, a bool of shape ``(N, *)``; `None` is all.
+        mask: which positions are data, a bool of shape ``(N, *)``; `None` is all.
         sample_weight: how often each sample counts, shape ``(N,)``; `None` is 1.
 
     Returns:
@@ -211,53 +187,6 @@ def normalize(
     check_input(x, weight, bias)
     check_eps(eps, training=True)
     epilogue = epilogue_of(activation, negative_slope)
-    residual = check_residual(x, residual)
-    weights = weights_of(x, mask, sample_weight)
+    batch = Batch(x, residual, mask, sample_weight).checked()
     check_count(x)
-    return _train(x, weight, bias, eps, residual, epilogue, weights)
-
-
-def _train(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    eps: float,
-    residual: Tensor | None,
-    epilogue: Epilogue = PLAIN,
-    weights: Weights | None = None,
-) -> tuple[Tensor, Moments]:
-    """Normalize with the batch; the moments are those of the values that count."""
-    rows = None if weights is None else weights.rows(x)
-    if weights is None:
-        y, statistics, _ = ops.forward(x, weight, bias, None, None, eps, residual, epilogue)
-        count = torch.full((), _axes.count(x.shape), device=x.device)
-    elif rows is not None:
-        added = None if residual is None else weights.rows(residual)
-        found, statistics, _ = ops.forward(rows, weight, bias, None, None, eps, added, epilogue)
-        y, count = weights.put_back(found, x), weights.values.sum()
-    else:
-        residual = None if residual is None else weights.keep(residual)
-        y, statistics = ops.weighted(
-            weights.keep(x), weight, bias, eps, residual, epilogue, weights.values
-        )
-        y, count = weights.keep(y), weights.values.sum()
-    mean, var, _ = statistics
-    return y, Moments(count, mean, var * count)
-
-
-def _evaluate(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
-    eps: float,
-    residual: Tensor | None,
-    epilogue: Epilogue,
-    weights: Weights | None,
-) -> Tensor:
-    if weights is None:
-        return ops.forward(x, weight, bias, mean, var, eps, residual, epilogue).y
-    residual = None if residual is None else weights.keep(residual)
-    x = weights.keep(x)
-    return weights.keep(ops.forward(x, weight, bias, mean, var, eps, residual, epilogue).y)
+    return measure(batch, (weight, bias), eps, epilogue)

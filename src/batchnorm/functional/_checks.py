@@ -1,4 +1,4 @@
-"""What the doors check, and what they say."""
+"""Input validation of the public functions, and its messages."""
 
 import torch
 from torch import Tensor
@@ -13,18 +13,13 @@ from batchnorm.errors import (
     OptionError,
     ShapeError,
 )
-from batchnorm.kernels import PLAIN, Epilogue, Running
 
 _REDUCED_PRECISION = (torch.float16, torch.bfloat16)
-_FULL_PRECISION = (torch.float32, torch.float64)
-_NONFINITE = ("skip", "propagate", "raise")
-_ACTIVATIONS = ("relu", "leaky_relu", "silu")
+_FLOATING = (torch.float32, torch.float64, *_REDUCED_PRECISION)
 
 
-def check_input(
-    x: Tensor, weight: Tensor | None, bias: Tensor | None, *running: Tensor | None
-) -> None:
-    """Refuse an input, parameters and running statistics that do not go together."""
+def check_input(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
+    """Refuse an input and parameters that do not go together."""
     if ops.tracing():  # which warns of every size that is looked at
         return
     if x.ndim < 2:  # noqa: PLR2004 -- a batch and a channel dimension
@@ -32,24 +27,38 @@ def check_input(
             f"x needs at least 2 dimensions (N, C, *), got shape {tuple(x.shape)}: "
             "add the batch dimension with x.unsqueeze(0)"
         )
-    dtype = x.dtype
-    if dtype not in _FULL_PRECISION and dtype not in _REDUCED_PRECISION:
+    dtype, shape, on_cpu = x.dtype, x.shape[1:2], x.is_cpu
+    if dtype not in _FLOATING:
         raise DTypeError(
             f"x needs a floating dtype of at most 64 bits, got {x.dtype}: convert it with x.float()"
         )
-    for parameter in (weight, bias):
-        if parameter is not None and parameter.dtype != dtype:
-            check_parameter_dtype(x, parameter)
-    shape, device = x.shape[1:2], x.device
-    for found in (weight, bias, *running):
-        if found is not None and (found.shape != shape or found.device != device):
-            raise _per_channel_error(x, found)
-    for statistic in running:
-        if statistic is not None and not statistic.is_floating_point():
-            raise DTypeError(
-                "running_mean and running_var need a floating dtype, "
-                f"got {statistic.dtype}: convert them, as in running_mean.float()"
-            )
+    for found in (weight, bias):
+        if found is not None:
+            if found.dtype is not dtype:
+                check_parameter_dtype(x, found)
+            if found.shape != shape or not _beside(found, x, on_cpu):
+                raise _per_channel_error(x, found)
+
+
+def check_statistics(x: Tensor, mean: Tensor | None, var: Tensor | None) -> None:
+    """Refuse running statistics that do not go with the input."""
+    if ops.tracing():
+        return
+    shape, on_cpu = x.shape[1:2], x.is_cpu
+    for found in (mean, var):
+        if found is not None:
+            if found.shape != shape or not _beside(found, x, on_cpu):
+                raise _per_channel_error(x, found)
+            if not found.is_floating_point():
+                raise DTypeError(
+                    "running_mean and running_var need a floating dtype, "
+                    f"got {found.dtype}: convert them, as in running_mean.float()"
+                )
+
+
+def _beside(found: Tensor, x: Tensor, on_cpu: bool) -> bool:
+    """Return whether a tensor is on the device of `x`; a CPU is asked for faster than a device."""
+    return found.is_cpu if on_cpu else found.device == x.device
 
 
 def check_parameter_dtype(x: Tensor, parameter: Tensor) -> None:
@@ -83,12 +92,12 @@ def check_counter(x: Tensor, found: Tensor | None, name: str) -> None:
     """Refuse a counter that is not one int64 beside `x`."""
     if found is None:
         return
-    if found.dtype != torch.int64 or found.numel() != 1:
+    if found.dtype is not torch.int64 or found.numel() != 1:
         raise DTypeError(
             f"{name} needs to be one int64, "
             f"got {found.numel()} of {found.dtype}: make it with torch.tensor(0)"
         )
-    if found.device != x.device:
+    if not _beside(found, x, x.is_cpu):
         raise _device_error(x, found)
 
 
@@ -113,36 +122,6 @@ def check_residual(x: Tensor, residual: Tensor | None) -> Tensor | None:
     return residual
 
 
-def epilogue_of(activation: str | None, negative_slope: float = 0.01) -> Epilogue:
-    """Return what the kernels are told of an activation.
-
-    Args:
-        activation: ``relu``, ``leaky_relu``, ``silu`` or `None`.
-        negative_slope: slope of ``leaky_relu`` below zero.
-
-    Raises:
-        OptionError: the activation is unknown, or the slope not positive.
-
-    Example:
-        >>> epilogue_of("leaky_relu", 0.2)
-        Epilogue(activation='leaky_relu', alpha=0.2)
-    """
-    if activation is None:
-        return PLAIN
-    if activation not in _ACTIVATIONS:
-        raise OptionError(
-            f"activation must be None or one of {', '.join(_ACTIVATIONS)}, got {activation!r}: "
-            "put any other behind the layer"
-        )
-    if activation != "leaky_relu":
-        return Epilogue(activation)
-    if not negative_slope > 0.0:
-        raise OptionError(
-            f"negative_slope must be positive, got {negative_slope}: for zero take relu"
-        )
-    return Epilogue(activation, float(negative_slope))
-
-
 def check_eps(eps: float, training: bool) -> None:
     """Refuse an `eps` that cannot keep the division finite."""
     if not (eps > 0.0 or (eps == 0.0 and not training)):  # so that NaN is refused too
@@ -162,52 +141,6 @@ def check_count(x: Tensor) -> int:
             "use a larger batch, drop the last incomplete one, or call eval()"
         )
     return count
-
-
-def check_options(
-    activation: str | None, negative_slope: float, nonfinite: str, correction: int
-) -> None:
-    """Refuse options that no forward would take."""
-    epilogue_of(activation, negative_slope)
-    check_tracking(nonfinite, correction)
-
-
-def check_tracking(nonfinite: str, correction: int) -> None:
-    """Refuse options that do not say how the running statistics move."""
-    if nonfinite not in _NONFINITE:
-        raise OptionError(
-            f"nonfinite must be one of {', '.join(_NONFINITE)}, got {nonfinite!r}: "
-            "skip keeps the running statistics finite"
-        )
-    if correction not in (0, 1):
-        raise OptionError(
-            f"correction must be 0 or 1, got {correction}: "
-            "1 stores the unbiased variance, as torch, and 0 the biased one"
-        )
-
-
-def running_of(
-    mean: Tensor | None,
-    var: Tensor | None,
-    counter: Tensor | None,
-    momentum: float | Tensor | None,
-    nonfinite: str,
-    skipped: Tensor | None,
-    correction: int,
-) -> Running | None:
-    """Return what moves, `None` where nothing does.
-
-    Raises:
-        OptionError: the momentum is `None`, and there is no counter.
-    """
-    if mean is None and var is None and counter is None:
-        return None
-    if momentum is None and counter is None:
-        raise OptionError(
-            "momentum=None averages all batches so far and needs their number, "
-            "got num_batches_tracked=None: give the counter, or a momentum"
-        )
-    return Running(mean, var, counter, momentum, nonfinite == "skip", skipped, correction)
 
 
 def check_finite(mean: Tensor, var: Tensor) -> None:

@@ -9,7 +9,7 @@ from batchnorm import _axes
 from batchnorm._moments import Moments
 from batchnorm.errors import CountError, OptionError, ShapeError
 
-from ._checks import check_count, check_eps, check_input
+from ._checks import check_count, check_eps, check_input, check_statistics
 from ._whitening import whitening_matrix
 
 
@@ -135,7 +135,8 @@ def decorrelate(
         >>> torch.allclose(y.T @ y / 1000, torch.eye(2, dtype=torch.float64))
         True
     """
-    check_input(x, weight, bias, mean)
+    check_input(x, weight, bias)
+    check_statistics(x, mean, None)
     check_groups(x.shape[1], groups)
     check_shrinkage(shrinkage)
     check_eps(eps, training=mean is None)

@@ -5,8 +5,9 @@ from torch import Tensor
 from batchnorm.errors import ChannelError, DeviceError
 from batchnorm.kernels import _eager
 
-from ._checks import check_input, check_parameter_dtype, epilogue_of
-from ._weights import check_companions, weights_of
+from ._batch import Batch
+from ._checks import check_input, check_parameter_dtype
+from ._options import epilogue_of
 
 
 def modulate(
@@ -32,7 +33,7 @@ def modulate(
         residual: r, shape of `x`; `None` is 0.
         activation: f, as in `batch_norm`; `None` is the identity.
         negative_slope: slope of ``leaky_relu`` below zero, positive.
-        mask: which positions there are, a bool of shape ``(N, *)``; elsewhere y is 0.
+        mask: which positions are data, a bool of shape ``(N, *)``; elsewhere y is 0.
 
     Returns:
         Output, with the shape of `x` and the more precise dtype of `x` and the weights.
@@ -51,8 +52,8 @@ def modulate(
                 [ 3., 11.]])
     """
     check_modulation(x, weight, bias)
-    check_companions(x, residual, mask, None)
-    weights = weights_of(x, mask, None)
+    batch = Batch(x, residual, mask).checked()
+    residual, weights = batch.residual, batch.weights()
     z = x if weight is None else x * _along(weight, x)
     z = z if bias is None else z + _along(bias, x)
     if residual is not None:

@@ -6,7 +6,7 @@ from torch import Tensor
 from batchnorm.errors import OptionError
 
 from ._batch_norm import normalize
-from ._checks import check_input
+from ._checks import check_input, check_statistics
 
 
 def renorm_corrections(
@@ -36,7 +36,7 @@ def renorm_corrections(
         eps: added to both variances, inside the square roots; positive.
         r_max: bound of r, at least 1; a number or a tensor of one.
         d_max: bound of d, not negative; likewise.
-        mask: which positions there are, a bool of shape ``(N, *)``; `None` is all.
+        mask: which positions are data, a bool of shape ``(N, *)``; `None` is all.
         sample_weight: how often each sample counts, shape ``(N,)``; `None` is 1.
 
     Returns:
@@ -58,7 +58,8 @@ def renorm_corrections(
         >>> round(r.item(), 4), round(d.item(), 4), mean.item()
         (2.0, 1.0, 3.0)
     """
-    check_input(x, None, None, running_mean, running_var)
+    check_input(x, None, None)
+    check_statistics(x, running_mean, running_var)
     _, batch = normalize(x.detach(), eps=eps, mask=mask, sample_weight=sample_weight)
     scale = (running_var.double() + eps).rsqrt()
     r = (batch.variance() + eps).sqrt() * scale

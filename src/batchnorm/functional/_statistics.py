@@ -1,4 +1,4 @@
-"""Running statistics: moved by the moments of a batch, and freed of their start."""
+"""Running statistics: their update by the moments of a batch, and their start taken out."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,8 @@ from torch import Tensor
 from batchnorm import ops
 from batchnorm._moments import Moments
 
-from ._checks import check_finite, check_tracking, running_of
+from ._checks import check_finite
+from ._options import options_of
 
 
 def update_running_(
@@ -50,11 +51,10 @@ def update_running_(
         >>> mean, var
         (tensor([1.]), tensor([1.5000]))
     """
-    check_tracking(nonfinite, correction)
-    running = running_of(
-        running_mean, running_var, num_batches_tracked, momentum, nonfinite, batches_skipped,
-        correction,
-    )  # fmt: skip
+    options = options_of(nonfinite=nonfinite, correction=correction)
+    running = options.running(
+        running_mean, running_var, num_batches_tracked, batches_skipped, momentum
+    )
     var = moments.variance()
     if nonfinite == "raise":
         check_finite(moments.mean, var)

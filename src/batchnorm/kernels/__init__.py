@@ -1,17 +1,18 @@
 """The arithmetic, once for each backend, behind one set of signatures.
 
-`_select` says which backend serves a device; `_eager` is plain torch and always there; `_cpu` is
+`_select` chooses the backend for a device; `_eager` is plain torch and always available; `_cpu` is
 compiled for the processor.
 """
 
-from ._running import Running as Running
+from ._call import PLAIN as PLAIN
+from ._call import Backward as Backward
+from ._call import Call as Call
+from ._call import Epilogue as Epilogue
+from ._call import Forward as Forward
+from ._call import GradientCall as GradientCall
+from ._call import gradient_dtype as gradient_dtype
+from ._running import RunningStats as RunningStats
 from ._running import update_ as update_
-from ._select import PLAIN as PLAIN
-from ._select import Backward as Backward
-from ._select import Epilogue as Epilogue
-from ._select import Forward as Forward
-from ._select import Saved as Saved
 from ._select import available as available
 from ._select import backend as backend
 from ._select import current as current
-from ._select import gradient_dtype as gradient_dtype

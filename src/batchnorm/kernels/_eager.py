@@ -9,47 +9,31 @@ from torch import Tensor
 
 from batchnorm import _axes
 from batchnorm.kernels import _mask
-from batchnorm.kernels._running import Running, update_
-from batchnorm.kernels._select import (
-    PLAIN,
+from batchnorm.kernels._call import (
     Backward,
+    Call,
     Epilogue,
     Forward,
-    Saved,
+    GradientCall,
     gradient_dtype,
 )
+from batchnorm.kernels._running import RunningStats, update_
 
 _DENSE = 2  # dimensions of (N, C)
 
 
-def forward(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    var: Tensor | None,
-    eps: float,
-    residual: Tensor | None = None,
-    epilogue: Epilogue = PLAIN,
-    running: Running | None = None,
-) -> Forward:
-    """Normalize, add the residual and activate; move the running statistics.
+def forward(call: Call, running: RunningStats | None = None) -> Forward:
+    """Normalize, add the residual and activate; update the running statistics.
 
     Args:
-        x: input, shape ``(N, C, *)``; if empty, its statistics are 0.
-        weight: scale, shape ``(C,)``; `None` is 1.
-        bias: shift, shape ``(C,)``; `None` is 0.
-        mean: population mean, shape ``(C,)``; `None` takes the statistics of the batch.
-        var: population variance, shape ``(C,)``; `None` together with `mean`.
-        eps: added to the variance, inside the square root.
-        residual: added before the activation, shape of `x`.
-        epilogue: the activation.
-        running: moved towards the statistics of the batch, of at least 2 values a channel.
+        call: the arguments.
+        running: updated with the statistics of the batch, of at least 2 values a channel.
     """
+    x = call.x
     axes = _axes.reduced(x.ndim)
     centred = x.to(torch.float64, copy=True)
-    if mean is not None and var is not None:
-        mean, var = mean.to(torch.float64, copy=True), var.to(torch.float64, copy=True)
+    if call.mean is not None and call.var is not None:
+        mean, var = call.mean.to(torch.float64, copy=True), call.var.to(torch.float64, copy=True)
         centred.sub_(_column(mean, x))
     else:
         # Two passes, and not torch.var_mean: it takes ten times as long over dimension 0.
@@ -57,50 +41,38 @@ def forward(
         mean = centred.sum(axes).div_(count)
         centred.sub_(_column(mean, x))
         var = (centred * centred).sum(axes).div_(count)
-    invstd = var.add(eps).rsqrt_()
-    z = centred.mul_(_column(invstd if weight is None else invstd * weight, x))
-    if bias is not None:
-        z.add_(_column(bias, x))
-    if residual is not None:
-        z.add_(residual)
-    y = torch.empty_like(x).copy_(activate(z, epilogue))
-    masked = residual is not None and epilogue.activation == "relu"
+    invstd = var.add(call.eps).rsqrt_()
+    z = centred.mul_(_column(invstd if call.weight is None else invstd * call.weight, x))
+    if call.bias is not None:
+        z.add_(_column(call.bias, x))
+    if call.residual is not None:
+        z.add_(call.residual)
+    y = torch.empty_like(x).copy_(activate(z, call.epilogue))
     # Not y > 0, so that the gradient passes where the output is NaN, as in torch.relu.
-    mask = _mask.pack((y <= 0).logical_not_()) if masked else None
+    mask = _mask.pack((y <= 0).logical_not_()) if call.masked else None
     statistics = torch.stack((mean, var, invstd))
     if running is not None:
         update_(running, mean, var, _axes.count(x.shape))
     return Forward(y, statistics, mask)
 
 
-def backward(
-    dy: Tensor,
-    saved: Saved,
-    batch_statistics: bool,
-    has_residual: bool = False,
-    epilogue: Epilogue = PLAIN,
-) -> Backward:
+def backward(call: GradientCall) -> Backward:
     """Differentiate `forward`.
 
     Args:
-        dy: gradient of the loss with respect to the output, shape ``(N, C, *)``.
-        saved: what `forward` was given and returned.
-        batch_statistics: whether `forward` took its statistics from `x`, so that the gradient
-            passes through them too.
-        has_residual: whether `forward` had a residual, and its gradient is wanted apart from `dy`.
-        epilogue: the activation of `forward`.
+        call: the arguments.
     """
-    x, weight = saved.x, saved.weight
-    mean, _, invstd = saved.statistics
+    x, weight = call.x, call.weight
+    mean, _, invstd = call.statistics
     axes = _axes.reduced(x.ndim)
     xhat = x.to(torch.float64, copy=True).sub_(_column(mean, x)).mul_(_column(invstd, x))
-    dx = torch.empty_like(x, dtype=torch.float64).copy_(dy)
-    if epilogue.activation != "identity":
-        dx.mul_(_slope(xhat, saved, has_residual, epilogue))
-    dresidual = torch.empty_like(x).copy_(dx) if has_residual else None
+    dx = torch.empty_like(x, dtype=torch.float64).copy_(call.dy)
+    if call.activation != "identity":
+        dx.mul_(_slope(xhat, call))
+    dresidual = torch.empty_like(x).copy_(dx) if call.has_residual else None
     dbias = dx.sum(axes)
     dweight = (dx * xhat).sum(axes)
-    if batch_statistics:
+    if call.batch_statistics:
         count = max(_axes.count(x.shape), 1)
         dx.sub_(_column(dbias / count, x))
         dx.sub_(xhat.mul_(_column(dweight / count, x)))
@@ -134,15 +106,15 @@ def slope_at(z: Tensor, epilogue: Epilogue) -> Tensor:
     return torch.ones_like(z)
 
 
-def _slope(xhat: Tensor, saved: Saved, has_residual: bool, epilogue: Epilogue) -> Tensor:
+def _slope(xhat: Tensor, call: GradientCall) -> Tensor:
     """Return the derivative of the activation, from the mask or from what went into it."""
-    x, weight, bias, residual = saved.x, saved.weight, saved.bias, saved.residual
-    if has_residual and epilogue.activation == "relu":
-        return _mask.unpack(saved.mask, x).to(torch.float64)
+    x, weight, bias, residual = call.x, call.weight, call.bias, call.residual
+    if call.masked:
+        return _mask.unpack(call.mask, x).to(torch.float64)
     z = xhat if weight is None else xhat * _column(weight, x)
     if bias is not None:
         z = z + _column(bias, x)
-    return slope_at(z if residual is None else z + residual, epilogue)
+    return slope_at(z if residual is None else z + residual, call.epilogue)
 
 
 def _column(per_channel: Tensor, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Population statistics that training moves: what they are, and how a batch moves them.
+"""Running statistics: the population statistics that training updates, and their update.
 
 Plain torch operations, on any device and under any tracer, without waiting for the device.
 """
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 
-class Running(NamedTuple):
-    """Population statistics that a forward moves towards those of its batch, in place.
+class RunningStats(NamedTuple):
+    """Population statistics that a forward updates with those of its batch, in place.
 
     Attributes:
         mean: running mean, shape ``(C,)``, or `None`.
@@ -32,7 +32,7 @@ class Running(NamedTuple):
     correction: int = 1
 
 
-def update_(running: Running, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
+def update_(running: RunningStats, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
     """Move running statistics towards those of a batch, in place, and count it.
 
     Args:
@@ -86,7 +86,7 @@ def _both(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     return one.logical_and(other)
 
 
-def _momentum(running: Running) -> float | Tensor:
+def _momentum(running: RunningStats) -> float | Tensor:
     if running.momentum is not None:
         return running.momentum
     assert running.counter is not None  # noqa: S101 -- the door has seen to it

@@ -1,122 +1,28 @@
-"""Which backend computes: chosen by name or by device, said once, never silently another."""
+"""Choice of the backend: by name or by device, logged once, never a silent fallback."""
 
 import functools
 import importlib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import torch
-from torch import Tensor
 
 from batchnorm.errors import BackendError
 
-from ._running import Running
+from ._call import Backward, Call, Forward, GradientCall
+from ._running import RunningStats
 
 _log = logging.getLogger("batchnorm")
-
-
-class Epilogue(NamedTuple):
-    """What follows the normalization in the same pass: ``activation(normalized + residual)``.
-
-    Attributes:
-        activation: ``identity``, ``relu``, ``leaky_relu`` or ``silu``.
-        alpha: slope of ``leaky_relu`` below zero.
-    """
-
-    activation: str = "identity"
-    alpha: float = 0.0
-
-
-PLAIN = Epilogue()
-
-
-class Forward(NamedTuple):
-    """What a forward kernel returns.
-
-    Attributes:
-        y: output, with the shape, dtype and memory format of the input.
-        statistics: float64 ``(3, C)``: the mean that was subtracted, the biased variance that was
-            divided by, and ``1 / sqrt(var + eps)``.
-        mask: for ``relu`` with a residual, where the output is above zero (see `_mask`); otherwise
-            `None`.
-    """
-
-    y: Tensor
-    statistics: Tensor
-    mask: Tensor | None
-
-
-class Backward(NamedTuple):
-    """What a backward kernel returns.
-
-    Attributes:
-        dx: gradient of the input, like the input.
-        dweight: gradient of the scale, ``(C,)``, of `gradient_dtype`.
-        dbias: gradient of the shift, ``(C,)``, of `gradient_dtype`.
-        dresidual: gradient of the residual, like the input; `None` where there was none.
-    """
-
-    dx: Tensor
-    dweight: Tensor
-    dbias: Tensor
-    dresidual: Tensor | None
-
-
-def gradient_dtype(weight: Tensor | None) -> torch.dtype:
-    """Return the dtype of the gradients of the parameters, as a backward kernel returns them.
-
-    That of the scale, so that nothing is left to convert; float64 where that would be rounding
-    twice.
-    """
-    return torch.float32 if weight is not None and weight.dtype == torch.float32 else torch.float64
-
-
-class Saved(NamedTuple):
-    """What a backward kernel is given of its forward.
-
-    Attributes:
-        x: the input.
-        weight: the scale, or `None`.
-        bias: the shift, or `None`; only an activation's derivative needs it.
-        residual: the residual where the derivative of the activation needs it, or `None`.
-        statistics: as the forward returned them.
-        mask: as the forward returned it.
-    """
-
-    x: Tensor
-    weight: Tensor | None
-    bias: Tensor | None
-    residual: Tensor | None
-    statistics: Tensor
-    mask: Tensor | None
 
 
 class Backend(Protocol):
     """The functions that every backend module has; `_eager` documents them."""
 
-    def forward(
-        self,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        mean: Tensor | None,
-        var: Tensor | None,
-        eps: float,
-        residual: Tensor | None = None,
-        epilogue: Epilogue = PLAIN,
-        running: Running | None = None,
-    ) -> Forward: ...
+    def forward(self, call: Call, running: RunningStats | None = None) -> Forward: ...
 
-    def backward(
-        self,
-        dy: Tensor,
-        saved: Saved,
-        batch_statistics: bool,
-        has_residual: bool = False,
-        epilogue: Epilogue = PLAIN,
-    ) -> Backward: ...
+    def backward(self, call: GradientCall) -> Backward: ...
 
 
 # In order of preference; a backend serves the device types that stand beside it.
@@ -167,7 +73,12 @@ def available() -> tuple[str, ...]:
 
 def current(device: torch.device) -> Backend:
     """Return the backend that serves `device` now."""
-    return _automatic(device.type) if _chosen is None else _load(_chosen)
+    return _of_device(device) if _chosen is None else _load(_chosen)
+
+
+@functools.cache
+def _of_device(device: torch.device) -> Backend:
+    return _automatic(device.type)  # which takes longer to read than the device to look up
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""One update of the running statistics for several micro-batches."""
+"""Accumulation of the statistics of several micro-batches into one update."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,6 +1,6 @@
-"""Batch normalization with a scale and shift for each class."""
+"""Class-conditional batch normalization layers: a scale and shift for each class."""
 
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -9,19 +9,36 @@ from torch.nn import Parameter
 from batchnorm.errors import DTypeError, OptionError, ShapeError
 
 from ._conditional import ConditionalLayer
+from ._layer import Device, LayerOptions
 from ._trace import node, traced
 
 
 class _ClassConditional(ConditionalLayer):
     def __init__(
-        self, num_features: int, num_classes: int, *arguments: Any, **options: Any
+        self,
+        num_features: int,
+        num_classes: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        *,
+        track_running_stats: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         if num_classes < 1:
             raise OptionError(
                 f"num_classes must be positive, got {num_classes}: give the number of classes"
             )
-        super().__init__(num_features, *arguments, **options)
-        place = {"device": options.get("device"), "dtype": options.get("dtype")}
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        super().__init__(
+            num_features,
+            eps,
+            momentum,
+            track_running_stats=track_running_stats,
+            **place,
+            **options,
+        )
         self.num_classes = num_classes
         self.affine = True
         self.weight = Parameter(torch.ones(num_classes, num_features, **place))
@@ -42,7 +59,7 @@ class _ClassConditional(ConditionalLayer):
             input: shape ``(N, C, *)`` with as many dimensions as the layer's name says.
             labels: class of each sample, int64 of shape ``(N,)``.
             residual: added before the activation, shape of `input`.
-            mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
+            mask: which positions are data, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
         options = {"mask": mask, "sample_weight": sample_weight}

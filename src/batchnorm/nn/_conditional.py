@@ -1,13 +1,16 @@
-"""Batch normalization whose scale and shift come with the input."""
+"""Conditional batch normalization layers, whose scale and shift come with the input."""
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
 from batchnorm import functional
+from batchnorm.functional._batch import Batch
+from batchnorm.functional._modulate import check_modulation
+from batchnorm.kernels import PLAIN
 
-from ._layer import Layer
+from ._layer import Device, Layer, LayerOptions
 from ._trace import node, traced
 
 
@@ -21,9 +24,13 @@ class ConditionalLayer(Layer):
         momentum: float | None = 0.1,
         *,
         track_running_stats: bool = True,
-        **options: Any,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        super().__init__(num_features, eps, momentum, False, track_running_stats, **options)
+        super().__init__(
+            num_features, eps, momentum, False, track_running_stats, device, dtype, **options
+        )
 
     def forward(  # type: ignore[override] # the scale and shift of a plain layer are its own
         self,
@@ -42,23 +49,23 @@ class ConditionalLayer(Layer):
             weight: scale, shape ``(N, C)``, or ``(C,)`` for all samples; `None` is 1.
             bias: shift, likewise; `None` is 0.
             residual: added before the activation, shape of `input`.
-            mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
+            mask: which positions are data, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
-        options = {"mask": mask, "sample_weight": sample_weight}
         if traced(self, input):
-            return node(self, input, weight, bias, residual=residual, **options)
+            companions = {"mask": mask, "sample_weight": sample_weight}
+            return node(self, input, weight, bias, residual=residual, **companions)
         self._check_input_dim(input)
         weight, bias = _beside(weight, input), _beside(bias, input)
-        functional.check_modulation(input, weight, bias)
+        check_modulation(input, weight, bias)
+        batch, options = Batch(input, residual, mask, sample_weight), self._options()
         if all(given is None or given.ndim == 1 for given in (weight, bias)):
-            return self._normalize(
-                input, weight, bias, self.activation, residual, mask, sample_weight
-            )
-        functional.check_companions(input, residual, mask, sample_weight)
+            return self._normalize(batch, (weight, bias), options)
+        residual = batch.checked().residual
         # In between, 16 bits would round once more.
         x = input.to(torch.promote_types(input.dtype, torch.float32))
-        xhat = self._normalize(x, None, None, None, None, mask, sample_weight)
+        alone = Batch(x, None, mask, sample_weight)
+        xhat = self._normalize(alone, (None, None), options._replace(epilogue=PLAIN))
         weight, bias, residual = (
             None if given is None else given.to(x.dtype) for given in (weight, bias, residual)
         )

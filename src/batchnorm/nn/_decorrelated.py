@@ -1,4 +1,4 @@
-"""Decorrelated batch normalization: channels normalized jointly."""
+"""Decorrelated batch normalization layers: channels normalized jointly."""
 
 from typing import Any
 
@@ -8,8 +8,10 @@ from torch import Tensor, nn
 from batchnorm import functional
 from batchnorm._moments import Moments
 from batchnorm.functional import Comoments
+from batchnorm.functional._decorrelate import check_groups, check_shrinkage
+from batchnorm.functional._whitening import check_method
 
-from ._layer import check_ndim, recomputing
+from ._layer import Device, check_ndim, recomputing
 from ._layout import laid_out
 from ._modes import Modes
 from ._precision import FullPrecision
@@ -36,17 +38,17 @@ class DecorrelatedLayer(Modes, FullPrecision):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         *,
         bias: bool = True,
         method: str = "zca",
         groups: int = 1,
         shrinkage: float = 0.0,
     ) -> None:
-        functional.check_method(method)
-        functional.check_groups(num_features, groups)
-        functional.check_shrinkage(shrinkage)
+        check_method(method)
+        check_groups(num_features, groups)
+        check_shrinkage(shrinkage)
         super().__init__()
         self.num_features = num_features
         self.eps = eps
@@ -56,7 +58,7 @@ class DecorrelatedLayer(Modes, FullPrecision):
         self.method = method
         self.groups = groups
         self.shrinkage = shrinkage
-        place = {"device": device, "dtype": dtype}
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
         for name, present in (("weight", affine), ("bias", affine and bias)):
             values = nn.Parameter(torch.empty(num_features, **place)) if present else None
             self.register_parameter(name, values)

@@ -1,16 +1,16 @@
-"""Batch normalization with statistics for each of several domains."""
+"""Domain-specific batch normalization layers: statistics for each of several domains."""
 
-from typing import Any, cast
+from typing import Any, Unpack, cast
 
 import torch
 from torch import Tensor, nn
 
-from batchnorm import functional
 from batchnorm.errors import CountError, DTypeError, OptionError, ShapeError
+from batchnorm.functional._batch import Batch
 
 from ._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 from ._conditional import ConditionalBatchNorm1d, ConditionalBatchNorm2d, ConditionalBatchNorm3d
-from ._layer import Layer, check_ndim
+from ._layer import Device, Layer, LayerOptions, check_ndim
 from ._layout import laid_out
 from ._trace import node, traced
 
@@ -31,12 +31,11 @@ class DomainLayer(nn.Module):
         momentum: float | None = 0.1,
         affine: bool = True,
         track_running_stats: bool = True,
-        device: Any = None,
-        dtype: Any = None,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
         *,
         shared_affine: bool = False,
-        bias: bool = True,
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ) -> None:
         if num_domains < 1:
             raise OptionError(
@@ -47,16 +46,19 @@ class DomainLayer(nn.Module):
         self.num_domains = num_domains
         self.shared_affine = shared_affine
         self.domain: int | Tensor | None = None
-        place = {"device": device, "dtype": dtype}
-        options |= {"eps": eps, "momentum": momentum, "track_running_stats": track_running_stats}
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        described: dict[str, Any] = {
+            **options, "eps": eps, "momentum": momentum, "track_running_stats": track_running_stats,
+        }  # fmt: skip
         kind = self._no_affine if shared_affine else self._own_affine
         if not shared_affine:
-            options |= {"affine": affine, "bias": bias}
+            described["affine"] = affine
         self.domains = nn.ModuleList(
-            kind(num_features, **options, **place) for _ in range(num_domains)
+            kind(num_features, **described, **place) for _ in range(num_domains)
         )
         has_weight = shared_affine and affine
-        for name, present in (("weight", has_weight), ("bias", has_weight and bias)):
+        has_bias = has_weight and options.get("bias", True)
+        for name, present in (("weight", has_weight), ("bias", has_bias)):
             values = nn.Parameter(torch.empty(num_features, **place)) if present else None
             self.register_parameter(name, values)
         self.reset_parameters()
@@ -90,7 +92,7 @@ class DomainLayer(nn.Module):
                 which takes a look at its values and so waits for the device; `None` takes that of
                 the `use_domain` block around the call.
             residual: added before the activation, shape of `input`.
-            mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
+            mask: which positions are data, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
         if traced(self, input):
@@ -99,42 +101,31 @@ class DomainLayer(nn.Module):
         check_ndim(input, self._own_affine._ndims)  # noqa: SLF001 -- a part of this module
         if domain is None:
             domain = self.domain
-        companions = residual, mask, sample_weight
+        batch = Batch(input, residual, mask, sample_weight)
         if not isinstance(domain, Tensor):
-            return self._in_one(input, self._checked(domain), *companions)
+            return self._in_one(batch, self._checked(domain))
         counts = self._counts(input, domain)
-        found = [number for number, count in enumerate(counts) if count]
-        if len(found) < 2:  # noqa: PLR2004 -- nothing to take apart
-            return self._in_one(input, found[0] if found else 0, *companions)
+        present = [number for number, count in enumerate(counts) if count]
+        if len(present) < 2:  # noqa: PLR2004 -- nothing to take apart
+            return self._in_one(batch, present[0] if present else 0)
         self._check_each(input, counts)
-        functional.check_companions(input, *companions)
         order = domain.argsort(stable=True)
-        split = (self._taken_apart(whole, order, counts) for whole in (input, *companions))
-        parts = zip(range(self.num_domains), *split, strict=True)
-        y = torch.cat([self._in_one(x, k, *rest) for k, x, *rest in parts if counts[k]])
+        parts = enumerate(batch.checked().select(order, counts))
+        y = torch.cat([self._in_one(part, k) for k, part in parts if counts[k]])
         return laid_out(y.index_select(0, order.argsort()), input)
 
-    def _in_one(
-        self,
-        x: Tensor,
-        domain: int,
-        residual: Tensor | None,
-        mask: Tensor | None,
-        sample_weight: Tensor | None,
-    ) -> Tensor:
+    def _in_one(self, batch: Batch, domain: int) -> Tensor:
         affine = (self.weight, self.bias) if self.shared_affine else ()
-        options = {"residual": residual, "mask": mask, "sample_weight": sample_weight}
         # A plain layer of torch, where somebody has put one in, takes no more than the input.
-        given = {name: values for name, values in options.items() if values is not None}
+        x, *companions = batch
+        names = Batch._fields[1:]
+        given = {
+            name: values
+            for name, values in zip(names, companions, strict=True)
+            if values is not None
+        }
         y: Tensor = self.domains[domain](x, *affine, **given)
         return y
-
-    def _taken_apart(
-        self, whole: Tensor | None, order: Tensor, counts: list[int]
-    ) -> tuple[Tensor | None, ...]:
-        if whole is None:
-            return (None,) * self.num_domains
-        return torch.split(whole.index_select(0, order), counts)
 
     def _checked(self, domain: int | None) -> int:
         if domain is None:

@@ -1,53 +1,52 @@
-"""Ghost batch normalization: small batches inside a large one."""
+"""Ghost batch normalization layers: small batches inside a large one."""
 
-from typing import Any
+from typing import Unpack
 
 import torch
 from torch import Tensor
 
-from batchnorm import functional
 from batchnorm.errors import CountError, OptionError
+from batchnorm.functional._apply import Affine
+from batchnorm.functional._batch import Batch
+from batchnorm.functional._options import Options
 
-from ._layer import Layer
+from ._layer import Device, Layer, LayerOptions
 from ._layout import laid_out
 
 
 class _Ghost(Layer):
     def __init__(
-        self, num_features: int, virtual_batch_size: int, *arguments: Any, **options: Any
+        self,
+        num_features: int,
+        virtual_batch_size: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[LayerOptions],
     ) -> None:
         if virtual_batch_size < 1:
             raise OptionError(
                 f"virtual_batch_size must be positive, got {virtual_batch_size}: "
                 "the usual values are 16 to 128"
             )
-        super().__init__(num_features, *arguments, **options)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, **options
+        )
         self.virtual_batch_size = virtual_batch_size
 
-    def _normalize(
-        self,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        activation: str | None,
-        residual: Tensor | None,
-        mask: Tensor | None,
-        sample_weight: Tensor | None,
-    ) -> Tensor:
+    def _normalize(self, batch: Batch, affine: Affine, options: Options) -> Tensor:
+        x = batch.x
         self._check_input_dim(x)
         parts = x.shape[0] // self.virtual_batch_size
-        affine = weight, bias, activation
         if parts < 2 or self.frozen or not self.training:  # noqa: PLR2004 -- two make a difference
-            return super()._normalize(x, *affine, residual, mask, sample_weight)
+            return super()._normalize(batch, affine, options)
         self._check_parts(x, parts)
-        functional.check_companions(x, residual, mask, sample_weight)
-        split = (
-            [None] * parts if whole is None else whole.tensor_split(parts)
-            for whole in (residual, mask, sample_weight)
-        )
-        pieces = zip(x.tensor_split(parts), *split, strict=True)
         normalize = super()._normalize
-        return laid_out(torch.cat([normalize(part, *affine, *rest) for part, *rest in pieces]), x)
+        pieces = batch.checked().split(parts)
+        return laid_out(torch.cat([normalize(part, affine, options) for part in pieces]), x)
 
     def _check_parts(self, x: Tensor, parts: int) -> None:
         """Refuse parts of one value before the first of them has moved anything."""

@@ -1,6 +1,6 @@
-"""What every layer shares: the options, the state, and what becomes of a batch."""
+"""Layer: what all batch normalization layers of this package share: options, state, forward."""
 
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -9,6 +9,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from batchnorm import functional
 from batchnorm._moments import Moments
 from batchnorm.errors import ShapeError
+from batchnorm.functional._apply import Affine, evaluate, measure, train
+from batchnorm.functional._batch import Batch
+from batchnorm.functional._checks import (
+    check_count,
+    check_counter,
+    check_eps,
+    check_finite,
+    check_input,
+    check_statistics,
+)
+from batchnorm.functional._options import Options, options_of
+from batchnorm.kernels import RunningStats
 
 from ._modes import Modes
 from ._precision import REDUCED_PRECISION, FullPrecision
@@ -23,42 +35,84 @@ _USUAL = {
     "adapting": False,
 }
 
+Device = torch.device | str | int | None
+
+
+class LayerOptions(TypedDict, total=False):
+    """Keyword options that every layer takes; `BatchNorm1d` documents them."""
+
+    bias: bool
+    activation: str | None
+    negative_slope: float
+    nonfinite: str
+    debias: bool
+    correction: int
+
 
 class Layer(Modes, FullPrecision, _BatchNorm):
-    """The constructor and the forward; subclasses say what they take."""
+    """Base of all layers here but the decorrelated ones: for `isinstance`, not for use by itself.
+
+    A `torch.nn.modules.batchnorm._BatchNorm` with the constructor, the forward and the state that
+    `BatchNorm1d` documents; subclasses say which inputs they take.
+    """
 
     _ndims: tuple[int, ...]
 
     # Defaults for layers that were pickled before there was the option.
+    activation: str | None = None
+    negative_slope: float = 0.01
     nonfinite: str = "skip"
     debias: bool = False
     correction: int = 1
     _accumulated: list[Moments] | None = None
+    _known: tuple[tuple[Any, ...], Options] = ((), Options())  # the options, as last validated
 
     def __init__(
         self,
-        *arguments: Any,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        *,
+        bias: bool = True,
         activation: str | None = None,
         negative_slope: float = 0.01,
         nonfinite: str = "skip",
         debias: bool = False,
         correction: int = 1,
-        device: torch.device | str | int | None = None,
-        **options: Any,
     ) -> None:
-        functional.check_options(activation, negative_slope, nonfinite, correction)
-        if device is not None:  # has a name of its own, because `skip_init` looks for it
-            options["device"] = device
-        super().__init__(*arguments, **options)
-        self.activation = activation
-        self.negative_slope = negative_slope
-        self.nonfinite = nonfinite
+        options = activation, negative_slope, nonfinite, correction
+        options_of(*options)
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        if not bias:
+            place["bias"] = False
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, **place)
+        self._configure(options, debias)
+
+    def _configure(self, options: tuple[Any, ...], debias: bool) -> None:
+        """Set what this layer holds beyond torch's, whose constructor has run."""
+        self.activation, self.negative_slope, self.nonfinite, self.correction = options
         self.debias = debias
-        self.correction = correction
         if self.track_running_stats:
             skipped = torch.zeros_like(self._buffers["num_batches_tracked"])  # type: ignore[arg-type]
             self.register_buffer("batches_skipped", skipped, persistent=False)
             self._restore_float32()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, and validate it where it is an option."""
+        if name in _OPTIONS:
+            key = tuple(value if name == own else getattr(self, own) for own in _OPTIONS)
+            object.__setattr__(self, "_known", (key, options_of(*key)))
+        super().__setattr__(name, value)
+
+    def _options(self) -> Options:
+        """Return the options, validated anew only where somebody has changed them past us."""
+        key = self.activation, self.negative_slope, self.nonfinite, self.correction
+        known, options = self._known
+        return options if known == key else options_of(*key)
 
     def forward(
         self,
@@ -73,69 +127,52 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         Args:
             input: shape ``(N, C, *)`` with as many dimensions as the layer's name says.
             residual: added before the activation, shape of `input`.
-            mask: which positions there are, a bool of shape ``(N, *)``; elsewhere the output is 0.
+            mask: which positions are data, a bool of shape ``(N, *)``; elsewhere the output is 0.
             sample_weight: how often each sample counts in the statistics, shape ``(N,)``.
         """
         if traced(self, input):
             return node(self, input, residual=residual, mask=mask, sample_weight=sample_weight)
-        weight, bias = self._affine()
-        return self._normalize(input, weight, bias, self.activation, residual, mask, sample_weight)
+        batch = Batch(input, residual, mask, sample_weight)
+        return self._normalize(batch, self._affine(), self._options())
 
-    def _normalize(
-        self,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        activation: str | None,
-        residual: Tensor | None,
-        mask: Tensor | None,
-        sample_weight: Tensor | None,
-    ) -> Tensor:
-        """Do what `forward` says with any scale, shift and activation."""
-        self._check_input_dim(x)
-        mean, var, counter = self._statistics()
+    def _normalize(self, batch: Batch, affine: Affine, options: Options) -> Tensor:
+        """Do what `forward` documents with any scale, shift and activation."""
+        x, eps = batch.x, self.eps
+        if x.ndim not in self._ndims:
+            self._check_input_dim(x)
+        mean, var, counter = statistics = self._statistics()
+        check_input(x, *affine)
+        check_statistics(x, mean, var)
+        batch = batch.checked()
         training = self.training and not self.frozen
-        tracked = training and self.track_running_stats and not recomputing()
-        if tracked and self._accumulated is not None:
-            y, moments = functional.normalize(
-                x,
-                weight,
-                bias,
-                eps=self.eps,
-                residual=residual,
-                activation=activation,
-                negative_slope=self.negative_slope,
-                mask=mask,
-                sample_weight=sample_weight,
-            )
-            self._accumulated.append(moments)
-            return y
-        batch = training or self.adapting or (mean is None and var is None)
-        if batch and not tracked:
-            mean = var = None
-        elif not batch and self.debias and counter is not None:
+        if training or self.adapting or (mean is None and var is None):
+            check_eps(eps, training=True)
+            count = check_count(x)
+            if not (training and self.track_running_stats) or recomputing():
+                return train(batch, affine, eps, None, options)
+            if self._accumulated is not None:
+                y, moments = measure(batch, affine, eps, options.epilogue)
+                self._accumulated.append(moments)
+                return y
+            running = self._running(x, statistics, options) if count else None
+            return train(batch, affine, eps, running, options)
+        check_eps(eps, training=False)
+        if self.debias and counter is not None:
             mean, var = functional.debiased(mean, var, counter, self.momentum)
-        return functional.batch_norm(
-            x,
-            mean,
-            var,
-            weight,
-            bias,
-            batch,
-            0.0 if self.momentum is None and counter is None else self.momentum,  # as torch
-            self.eps,
-            residual=residual,
-            activation=activation,
-            negative_slope=self.negative_slope,
-            mask=mask,
-            sample_weight=sample_weight,
-            num_batches_tracked=counter if tracked else None,
-            batches_skipped=self._buffers.get("batches_skipped") if tracked else None,
-            nonfinite=self.nonfinite,
-            correction=self.correction,
-        )
+        return evaluate(batch, affine, mean, var, eps, options.epilogue)
 
-    def _affine(self) -> tuple[Tensor | None, Tensor | None]:
+    def _running(
+        self, x: Tensor, statistics: tuple[Any, ...], options: Options
+    ) -> RunningStats | None:
+        """Return what a batch updates."""
+        mean, var, counter = statistics
+        skipped = self._buffers.get("batches_skipped")
+        check_counter(x, counter, "num_batches_tracked")
+        check_counter(x, skipped, "batches_skipped")
+        momentum = 0.0 if self.momentum is None and counter is None else self.momentum  # as torch
+        return options.running(mean, var, counter, skipped, momentum)
+
+    def _affine(self) -> Affine:
         """Return the scale and shift, past `__getattr__`, which takes longer."""
         parameters = self._parameters
         try:
@@ -159,7 +196,7 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         """Return the moments of all parts together, and refuse what `nonfinite` refuses."""
         moments = parts[0].merge(*parts[1:])
         if self.nonfinite == "raise":
-            functional.check_finite(moments.mean, moments.variance())
+            check_finite(moments.mean, moments.variance())
         return moments
 
     def _update(self, moments: Moments) -> None:
@@ -205,8 +242,8 @@ class Layer(Modes, FullPrecision, _BatchNorm):
             words.append(f"activation={self.activation!r}")
         if self.activation == "leaky_relu":
             words.append(f"negative_slope={self.negative_slope}")
-        told = ("nonfinite", "debias", "correction", "frozen", "affine_frozen", "adapting")
-        options = {name: getattr(self, name) for name in told}
+        shown = ("nonfinite", "debias", "correction", "frozen", "affine_frozen", "adapting")
+        options = {name: getattr(self, name) for name in shown}
         words += [f"{name}={value!r}" for name, value in options.items() if value != _USUAL[name]]
         return ", ".join(words)
 
@@ -222,6 +259,9 @@ def check_ndim(x: Tensor, ndims: tuple[int, ...]) -> None:
             f"expected {expected} input (got {x.ndim}D input) of shape (N, C, *), "
             f"got {tuple(x.shape)}: use the layer for 1d, 2d or 3d that fits"
         )
+
+
+_OPTIONS = ("activation", "negative_slope", "nonfinite", "correction")
 
 
 def recomputing() -> bool:

@@ -4,13 +4,40 @@ They have our forward already, because torch binds the forward of the first call
 changes.
 """
 
+from typing import Any, Unpack
+
 import torch
 
+from batchnorm.functional._options import options_of
+
 from ._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from ._layer import Layer
+from ._layer import Device, Layer, LayerOptions
 
 
-class LazyBatchNorm1d(Layer, torch.nn.LazyBatchNorm1d):
+class _LazyLayer(Layer):
+    def __init__(
+        self,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        **options: Unpack[LayerOptions],
+    ) -> None:
+        defaults = self.activation, self.negative_slope, self.nonfinite, self.correction
+        names = "activation", "negative_slope", "nonfinite", "correction"
+        chosen = tuple(options.get(n, d) for n, d in zip(names, defaults, strict=True))
+        options_of(*chosen)  # type: ignore[arg-type] # they are checked there
+        place: dict[str, Any] = {"device": device, "dtype": dtype}
+        if not options.get("bias", True):
+            place["bias"] = False
+        # Past our own constructor, which needs to know the number of channels.
+        super(Layer, self).__init__(eps, momentum, affine, track_running_stats, **place)  # type: ignore[arg-type]
+        self._configure(chosen, options.get("debias", False))
+
+
+class LazyBatchNorm1d(_LazyLayer, torch.nn.LazyBatchNorm1d):
     """A `BatchNorm1d` whose `num_features` is the first input's number of channels.
 
     Arguments as in `BatchNorm1d`, without `num_features`. After the first forward, or after
@@ -26,7 +53,7 @@ class LazyBatchNorm1d(Layer, torch.nn.LazyBatchNorm1d):
     cls_to_become = BatchNorm1d
 
 
-class LazyBatchNorm2d(Layer, torch.nn.LazyBatchNorm2d):
+class LazyBatchNorm2d(_LazyLayer, torch.nn.LazyBatchNorm2d):
     """A `BatchNorm2d` whose `num_features` is the first input's number of channels.
 
     Example:
@@ -39,7 +66,7 @@ class LazyBatchNorm2d(Layer, torch.nn.LazyBatchNorm2d):
     cls_to_become = BatchNorm2d
 
 
-class LazyBatchNorm3d(Layer, torch.nn.LazyBatchNorm3d):
+class LazyBatchNorm3d(_LazyLayer, torch.nn.LazyBatchNorm3d):
     """A `BatchNorm3d` whose `num_features` is the first input's number of channels.
 
     Example:

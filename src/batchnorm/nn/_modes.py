@@ -1,4 +1,4 @@
-"""Which statistics a layer normalizes with, apart from `train()` and `eval()`."""
+"""Modes of a layer beside `train()` and `eval()`: frozen and adapting."""
 
 from typing import Self
 

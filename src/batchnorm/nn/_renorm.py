@@ -1,16 +1,21 @@
-"""Batch renormalization: training normalizes nearly as evaluation does."""
+"""Batch renormalization layers: training normalizes nearly as evaluation does."""
 
 import math
 from collections import deque
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import torch
 from torch import Tensor
 
 from batchnorm import functional
 from batchnorm.errors import OptionError
+from batchnorm.functional._apply import Affine
+from batchnorm.functional._batch import Batch
+from batchnorm.functional._modulate import check_modulation
+from batchnorm.functional._options import Options
+from batchnorm.functional._renorm import check_renorm
 
-from ._layer import Layer, recomputing
+from ._layer import Device, Layer, LayerOptions, recomputing
 
 
 class RenormWarmup(NamedTuple):
@@ -36,15 +41,23 @@ class _Renorm(Layer):
     def __init__(
         self,
         num_features: int,
-        *arguments: Any,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        device: Device = None,
+        dtype: torch.dtype | None = None,
+        *,
         r_max: float = 3.0,
         d_max: float = 5.0,
         warmup: RenormWarmup | None = RenormWarmup(),  # noqa: B008 -- it cannot be changed
-        **options: Any,
+        **options: Unpack[LayerOptions],
     ) -> None:
-        functional.check_renorm(r_max, d_max)
+        check_renorm(r_max, d_max)
         _check_warmup(warmup, r_max, d_max)
-        super().__init__(num_features, *arguments, **options)
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, device, dtype, **options
+        )
         if not self.track_running_stats:
             raise OptionError(
                 "batch renormalization needs running statistics, got track_running_stats=False: "
@@ -54,29 +67,20 @@ class _Renorm(Layer):
         self.d_max = d_max
         self.warmup = warmup
 
-    def _normalize(
-        self,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        activation: str | None,
-        residual: Tensor | None,
-        mask: Tensor | None,
-        sample_weight: Tensor | None,
-    ) -> Tensor:
+    def _normalize(self, batch: Batch, affine: Affine, options: Options) -> Tensor:
         if self.training and not self.frozen and self.running_mean is not None:
+            x, (weight, bias) = batch.x, affine
             self._check_input_dim(x)
-            functional.check_modulation(x, weight, bias)
-            r, d = self._corrections(x, mask, sample_weight)
+            check_modulation(x, weight, bias)
+            r, d = self._corrections(batch)
             dtype = torch.promote_types(x.dtype, torch.float32)
             shift = d if weight is None else weight * d
             bias = (shift if bias is None else shift + bias).to(dtype)
-            weight = (r if weight is None else weight * r).to(dtype)
-        return super()._normalize(x, weight, bias, activation, residual, mask, sample_weight)
+            affine = (r if weight is None else weight * r).to(dtype), bias
+        return super()._normalize(batch, affine, options)
 
-    def _corrections(
-        self, x: Tensor, mask: Tensor | None, sample_weight: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _corrections(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        x, _, mask, sample_weight = batch
         mean, var, counter = self._statistics()
         if self.debias and counter is not None:
             mean, var = functional.debiased(mean, var, counter, self.momentum)

@@ -1,4 +1,4 @@
-"""One node in the graph that `torch.fx` builds, as torch's own layers are."""
+"""Tracing by `torch.fx`: a layer becomes one node of the graph, as torch's own layers do."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-r"""The operators that PyTorch sees: schemas, fake kernels for tracing, and derivatives.
+r"""Operators of PyTorch: schemas, fake kernels for tracing, and derivatives.
 
 ``torch.ops.batchnorm.forward`` and ``.backward`` serve every device; the kernels floor decides
 which backend computes. They are registered on a bare `torch.library.Library`, with the
@@ -10,5 +10,5 @@ from . import _register as _register
 from ._differentiable import forward as forward
 from ._differentiable import update_ as update_
 from ._differentiable import weighted as weighted
-from ._watch import plain as plain
+from ._watch import is_plain_eager as is_plain_eager
 from ._watch import tracing as tracing

@@ -1,4 +1,4 @@
-"""The forward pass in plain torch operations, differentiable by whatever watches them.
+"""Composite forward in plain torch operations, differentiable by whatever observes them.
 
 For `torch.func` transforms and forward-mode derivatives, which our operators do not know, for
 weighted statistics, and for exporters. Computes in float64, as the eager backend, where it can.
@@ -8,32 +8,16 @@ import torch
 from torch import Tensor
 
 from batchnorm import _axes
-from batchnorm.kernels import PLAIN, Epilogue, _eager
+from batchnorm.kernels import Call, _eager
 
 
 def forward(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    var: Tensor | None,
-    eps: float,
-    residual: Tensor | None = None,
-    epilogue: Epilogue = PLAIN,
-    weights: Tensor | None = None,
-    dtype: torch.dtype = torch.float64,
+    call: Call, weights: Tensor | None = None, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor]:
     """Normalize, add the residual and activate.
 
     Args:
-        x: input, shape ``(N, C, *)``; if empty, its statistics are 0.
-        weight: scale, shape ``(C,)``; `None` is 1.
-        bias: shift, shape ``(C,)``; `None` is 0.
-        mean: population mean, shape ``(C,)``; `None` takes the statistics of the batch.
-        var: population variance, shape ``(C,)``; `None` together with `mean`.
-        eps: added to the variance, inside the square root.
-        residual: added before the activation, shape of `x`.
-        epilogue: the activation.
+        call: the arguments.
         weights: how often each value counts in the statistics, shape ``(N, 1, *)``; `None` is 1.
         dtype: of the arithmetic, at least that of `x`.
 
@@ -41,8 +25,9 @@ def forward(
         The output, with the shape and dtype of `x`, and the statistics, ``(3, C)`` in `dtype`:
         mean, biased variance, ``1 / sqrt(var + eps)``.
     """
+    x = call.x
     wide = _to(dtype, x)
-    if mean is None or var is None:
+    if call.mean is None or call.var is None:
         mean = _average(wide, weights)
         centred = wide - _column(mean, x)
         if dtype != torch.float64:
@@ -50,33 +35,25 @@ def forward(
             mean, centred = mean + rest, centred - _column(rest, x)
         var = _average(centred.square(), weights)
     else:
-        mean, var = mean.to(dtype), var.to(dtype)
+        mean, var = call.mean.to(dtype), call.var.to(dtype)
         centred = wide - _column(mean, x)
-    invstd = (var + eps).rsqrt()
-    scale = invstd if weight is None else invstd * weight
+    invstd = (var + call.eps).rsqrt()
+    scale = invstd if call.weight is None else invstd * call.weight
     z = centred * _column(scale, x)
-    if bias is not None:
-        z = z + _column(bias, x)
-    if residual is not None:
-        z = z + residual
-    y = _to(x.dtype, _eager.activate(z, epilogue))
+    if call.bias is not None:
+        z = z + _column(call.bias, x)
+    if call.residual is not None:
+        z = z + call.residual
+    y = _to(x.dtype, _eager.activate(z, call.epilogue))
     return y, torch.stack((mean, var, invstd)).detach()
 
 
-def affine(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor,
-    var: Tensor,
-    eps: float,
-    residual: Tensor | None = None,
-    epilogue: Epilogue = PLAIN,
-) -> Tensor:
+def affine(call: Call) -> Tensor:
     """Normalize with population statistics by torch's own operator, which every exporter knows."""
-    m, v, w, b = (_in(portable(x), found) for found in (mean, var, weight, bias))
-    z = torch.nn.functional.batch_norm(x, m, v, w, b, False, 0.0, eps)
-    return _eager.activate(z if residual is None else z + residual, epilogue)
+    dtype = portable(call.x)
+    m, v, w, b = (_in(dtype, t) for t in (call.mean, call.var, call.weight, call.bias))
+    z = torch.nn.functional.batch_norm(call.x, m, v, w, b, False, 0.0, call.eps)
+    return _eager.activate(z if call.residual is None else z + call.residual, call.epilogue)
 
 
 def portable(x: Tensor) -> torch.dtype:

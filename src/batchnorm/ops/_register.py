@@ -1,4 +1,4 @@
-"""Telling PyTorch's dispatcher what the operators do: computed, differentiated, traced."""
+"""Registration of the operators with PyTorch's dispatcher: computed, differentiated, traced."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -6,42 +6,33 @@ from typing import Any, cast
 import torch
 from torch import _C, Tensor
 
-from batchnorm.kernels import Backward, Epilogue, Forward, _mask, gradient_dtype
+from batchnorm import kernels
+from batchnorm.kernels import Backward, Call, Forward, GradientCall, _mask, gradient_dtype
 
 from . import _composite, _move
-from ._compute import compute_backward, compute_forward
-from ._differentiable import BatchNorm, BatchNormGradient, Work
+from ._differentiable import BatchNorm, BatchNormGradient, Work, compute_backward
 from ._schemas import backward_op, forward_op, library
 
 
-def _fake_forward(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    var: Tensor | None,
-    eps: float,
-    residual: Tensor | None = None,
-    activation: str = "identity",
-    alpha: float = 0.0,
-) -> Forward:
-    del weight, bias, mean, var, eps, alpha
-    masked = residual is not None and activation == "relu"
-    mask = x.new_empty(_mask.size(x.numel()) if masked else 0, dtype=torch.uint8)
+def compute_forward(*arguments: Any) -> Forward:
+    call = Call(*arguments)
+    return kernels.current(call.x.device).forward(call)
+
+
+def _fake_forward(*arguments: Any) -> Forward:
+    call = Call(*arguments)
+    x = call.x
+    mask = x.new_empty(_mask.size(x.numel()) if call.masked else 0, dtype=torch.uint8)
     statistics = x.new_empty((3, x.shape[1]), dtype=torch.float64)
     return Forward(torch.empty_like(x), statistics, mask)
 
 
-def _fake_backward(dy: Tensor, x: Tensor, *rest: Any) -> Backward:
-    del dy
-    has_residual = len(rest) > _HAS_RESIDUAL and rest[_HAS_RESIDUAL]
-    dresidual = torch.empty_like(x) if has_residual else x.new_empty(0)
-    weight = rest[0]
-    dweight, dbias = (x.new_empty(x.shape[1], dtype=gradient_dtype(weight)) for _ in range(2))
+def _fake_backward(*arguments: Any) -> Backward:
+    call = GradientCall(*arguments)
+    x, dtype = call.x, gradient_dtype(call.weight)
+    dresidual = torch.empty_like(x) if call.has_residual else x.new_empty(0)
+    dweight, dbias = (x.new_empty(x.shape[1], dtype=dtype) for _ in range(2))
     return Backward(torch.empty_like(x), dweight, dbias, dresidual)
-
-
-_HAS_RESIDUAL = 7  # position behind dy and x
 
 
 def _below(op: Any, keyset: Any) -> Callable[..., Any]:
@@ -54,33 +45,18 @@ def _below(op: Any, keyset: Any) -> Callable[..., Any]:
     return call
 
 
-def _differentiable_forward(
-    keyset: Any,
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    var: Tensor | None,
-    eps: float,
-    residual: Tensor | None = None,
-    activation: str = "identity",
-    alpha: float = 0.0,
-) -> tuple[Tensor, ...]:
+def _differentiable_forward(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]:
     """Record the derivative, then go below."""
+    call = Call(*arguments)
     if _C._are_functorch_transforms_active():  # a compiler traces through a transform
-        epilogue = Epilogue(activation, alpha)
-        y, statistics = _composite.forward(x, weight, bias, mean, var, eps, residual, epilogue)
-        return y, statistics, x.new_empty(0, dtype=torch.uint8)
+        y, statistics = _composite.forward(call)
+        return y, statistics, call.x.new_empty(0, dtype=torch.uint8)
     below = _below(forward_op, keyset)
-    if not (torch.is_grad_enabled() and _C._any_requires_grad(x, weight, bias, residual)):
-        return below(x, weight, bias, mean, var, eps, residual, activation, alpha)
-
-    def compute(*arguments: Any) -> Forward:
-        *tensors, epilogue, _ = arguments
-        return Forward(*below(*tensors, *epilogue))
-
-    work = Work(compute, mean, var, eps, Epilogue(activation, alpha), None)
-    y = BatchNorm.apply(x, weight, bias, residual, work)
+    differentiable = call.x, call.weight, call.bias, call.residual
+    if not (torch.is_grad_enabled() and _C._any_requires_grad(*differentiable)):
+        return below(*call)
+    work = Work(lambda call, _: Forward(*below(*call)), call)
+    y = BatchNorm.apply(*differentiable, work)
     return y, work.statistics, cast("Tensor", work.mask)
 
 

@@ -1,4 +1,4 @@
-"""The operators that PyTorch sees, by name and arguments."""
+"""Schemas of the operators ``torch.ops.batchnorm.forward`` and ``.backward``."""
 
 import torch
 

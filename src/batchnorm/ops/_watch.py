@@ -1,4 +1,4 @@
-"""Who looks on at a call: that decides which way it takes."""
+"""Observers of a call (compilers, dispatch modes, functorch, tracers): they select its path."""
 
 import torch
 from torch import _C, Tensor
@@ -7,8 +7,8 @@ from torch.autograd import forward_ad
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
 
-def plain(x: Tensor) -> bool:
-    """Whether nobody watches this call, so that the dispatcher (8 µs) can be left out."""
+def is_plain_eager(x: Tensor) -> bool:
+    """Whether nothing observes this call, so that the dispatcher (8 µs) can be left out."""
     return not (
         torch.compiler.is_compiling()
         or type(x) not in _PLAIN_TYPES

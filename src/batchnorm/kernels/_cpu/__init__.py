@@ -1,160 +1,113 @@
-"""The compiled CPU backend: numba kernels on PyTorch's own threads; README.md says how."""
+"""CPU backend, compiled: numba kernels on PyTorch's own threads; README.md explains how."""
 
-import functools
 import platform
-from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from batchnorm import _axes
 from batchnorm.kernels import _eager, _mask
-from batchnorm.kernels._running import Running, update_
-from batchnorm.kernels._select import (
-    PLAIN,
-    Backward,
-    Epilogue,
-    Forward,
-    Saved,
-    gradient_dtype,
-)
+from batchnorm.kernels._call import Backward, Call, Forward, GradientCall, gradient_dtype
+from batchnorm.kernels._running import RunningStats, update_
 
 from . import _context as at
-from ._compile import kernel, running_kernel
-from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, processor_has
-from ._plan import plan
-from ._pool import FRESH_PAGES, cache_sizes, parallel_for, prefer_huge_pages
+from ._compile import update_kernel
+from ._launch import Launch, fresh, launch, run
+from ._memory import processor_has
 from ._running import context_of
-from ._values import IDENTITY, LEAKY_RELU, RELU, SILU, STORED
-
-_STORAGE = {
-    torch.float64: FLOAT64,
-    torch.float32: FLOAT32,
-    torch.bfloat16: BFLOAT16,
-    torch.float16: FLOAT16,
-}
-_ACTIVATION = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU, "silu": SILU}
-# Tensors of the input's size that a pass reads and writes, without and with a residual.
-_TENSORS = {
-    ("forward", False): 2,
-    ("forward", True): 3,
-    ("backward", False): 3,
-    ("backward", True): 4,
-}
+from ._values import STORED
 
 if platform.machine().lower() in ("x86_64", "amd64") and not processor_has("f16c"):
     raise ImportError("it needs a processor that converts float16 (F16C, from 2012 on)")
 
-_parallel_for = parallel_for()  # at import, so that a libtorch without it is known at once
+_NONE = (0, 0, 0, 0)
 
 
-def forward(
-    x: Tensor,
-    weight: Tensor | None,
-    bias: Tensor | None,
-    mean: Tensor | None,
-    var: Tensor | None,
-    eps: float,
-    residual: Tensor | None = None,
-    epilogue: Epilogue = PLAIN,
-    running: Running | None = None,
-) -> Forward:
+def forward(call: Call, running: RunningStats | None = None) -> Forward:
     """Normalize, add the residual and activate: as `batchnorm.kernels._eager.forward`."""
+    x, weight, bias, mean, var, eps, residual, activation, alpha = call
     if x.numel() == 0:
-        return _eager.forward(x, weight, bias, mean, var, eps, residual, epilogue, running)
-    launch = _launch(
-        "forward", x.shape, x.stride(), x.dtype, residual is not None, epilogue.activation,
+        return _eager.forward(call, running)
+    launched = launch(
+        "forward", x.shape, x.stride(), x.dtype, residual is not None, activation,
         torch.get_num_threads(), mean is not None,
     )  # fmt: skip
-    if launch is None:
-        ordered = x.contiguous()
-        out = forward(ordered, weight, bias, mean, var, eps, residual, epilogue, running)
+    if launched is None:
+        out = forward(call._replace(x=x.contiguous()), running)
         return out._replace(y=torch.empty_like(x).copy_(out.y))
+    y = fresh(x, launched)
+    mask = None
     if residual is not None:
         residual = _laid_out(residual, x)
-    y = _fresh(x, launch)
-    masked = residual is not None and epilogue.activation == "relu"
-    # Zeros, so that its padding is the same in every run.
-    mask = x.new_zeros(_mask.size(x.numel()), dtype=torch.uint8) if masked else None
-    channels = launch.channels
-    statistics = torch.empty((3, channels), dtype=torch.float64)
-    first = statistics.data_ptr()
-    scratch = torch.empty(launch.scratch, dtype=torch.float64) if launch.scratch else None
-    weight, bias = _dense(weight), _dense(bias)
-    population = _NONE
-    if mean is not None:
-        mean, var = _dense(mean), _dense(var)
-        population = (*_parameter(mean), *_parameter(var))
-    call = (
+        if activation == "relu":
+            # Zeros, so that its padding is the same in every run.
+            mask = x.new_zeros(_mask.size(x.numel()), dtype=torch.uint8)
+    statistics = torch.empty_like(launched.statistics)
+    first, channels = statistics.data_ptr(), launched.channels
+    update = None
+    if running is not None:
+        update = context_of(running, first, channels, launched.per_channel)
+    scratch = _scratch(launched)
+    weight, bias, mean, var = _dense(weight), _dense(bias), _dense(mean), _dense(var)
+    words = at.pack_call(
         x.data_ptr(),
         y.data_ptr(),
         0,
-        _address(residual),
+        0 if residual is None else residual.data_ptr(),
         0,
-        _address(mask),
+        0 if mask is None else mask.data_ptr(),
         *_parameter(weight),
         *_parameter(bias),
-        *population,
+        *_parameter(mean),
+        *_parameter(var),
         first,
         first + 8 * channels,
         first + 16 * channels,
         0,
         0,
         0,
-        _address(scratch),
+        0 if scratch is None else scratch.data_ptr(),
         mean is None,
+        0 if update is None or not launched.alone else update_kernel(),
         eps,
-        epilogue.alpha,
+        alpha,
     )
-    _run(launch, call)
+    run(launched, words, update)
     if mask is not None:
         mask[-1] = _mask.CPU
-    if running is not None:
-        _update(running, statistics, _axes.count(x.shape))
+    if running is not None and update is None:
+        update_(running, statistics[0], statistics[1], launched.per_channel)
     return Forward(y, statistics, mask)
 
 
-def backward(
-    dy: Tensor,
-    saved: Saved,
-    batch_statistics: bool,
-    has_residual: bool = False,
-    epilogue: Epilogue = PLAIN,
-) -> Backward:
+def backward(call: GradientCall) -> Backward:
     """Differentiate `forward`: as `batchnorm.kernels._eager.backward`."""
-    x = saved.x
+    dy, x, weight, bias, residual, statistics, mask, _, flows, has_residual, _, alpha = call
     if x.numel() == 0:
-        return _eager.backward(dy, saved, batch_statistics, has_residual, epilogue)
-    launch = _launch(
-        "backward", x.shape, x.stride(), x.dtype, has_residual, epilogue.activation,
+        return _eager.backward(call)
+    launched = launch(
+        "backward", x.shape, x.stride(), x.dtype, has_residual, call.activation,
         torch.get_num_threads(),
     )  # fmt: skip
-    if launch is None:
-        ordered = saved._replace(x=x.contiguous())
-        out = backward(dy, ordered, batch_statistics, has_residual, epilogue)
-        dresidual = out.dresidual
-        if dresidual is not None:
-            dresidual = torch.empty_like(x).copy_(dresidual)
-        return out._replace(dx=torch.empty_like(x).copy_(out.dx), dresidual=dresidual)
-    masked = has_residual and epilogue.activation == "relu"
-    mask = _mask.checked(saved.mask, _mask.CPU) if masked else None
+    if launched is None:
+        return _backward_in_order(call)
+    mask = _mask.checked(mask, _mask.CPU) if call.masked else None
     dy = _laid_out(dy, x)
-    residual = None if saved.residual is None else _laid_out(saved.residual, x)
-    dx = _fresh(x, launch)
-    dresidual = _fresh(x, launch) if has_residual else None
-    channels = launch.channels
-    dtype = gradient_dtype(saved.weight)
-    dweight, dbias = torch.empty(channels, dtype=dtype), torch.empty(channels, dtype=dtype)
-    first = saved.statistics.data_ptr()
-    scratch = torch.empty(launch.scratch, dtype=torch.float64) if launch.scratch else None
-    weight, bias = _dense(saved.weight), _dense(saved.bias)
-    call = (
+    residual = None if residual is None else _laid_out(residual, x)
+    dx = fresh(x, launched)
+    dresidual = fresh(x, launched) if has_residual else None
+    dtype, channels = gradient_dtype(weight), launched.channels
+    template = launched.gradients if dtype is torch.float32 else launched.statistics[0]
+    dweight, dbias = torch.empty_like(template), torch.empty_like(template)
+    scratch = _scratch(launched)
+    weight, bias = _dense(weight), _dense(bias)
+    first = statistics.data_ptr()
+    words = at.pack_call(
         x.data_ptr(),
         dx.data_ptr(),
         dy.data_ptr(),
-        _address(residual),
-        _address(dresidual),
-        _address(mask),
+        0 if residual is None else residual.data_ptr(),
+        0 if dresidual is None else dresidual.data_ptr(),
+        0 if mask is None else mask.data_ptr(),
         *_parameter(weight),
         *_parameter(bias),
         *_NONE,
@@ -164,81 +117,29 @@ def backward(
         dweight.data_ptr(),
         dbias.data_ptr(),
         STORED[dtype],
-        _address(scratch),
-        batch_statistics,
+        0 if scratch is None else scratch.data_ptr(),
+        flows,
+        0,
         0.0,
-        epilogue.alpha,
+        alpha,
     )
-    _run(launch, call)
+    run(launched, words)
     return Backward(dx, dweight, dbias, dresidual)
 
 
-_NONE = (0, 0, 0, 0)
+def _backward_in_order(call: GradientCall) -> Backward:
+    """Differentiate on a copy whose memory is in order."""
+    out = backward(call._replace(x=call.x.contiguous()))
+    dx, dresidual = (
+        None if found is None else torch.empty_like(call.x).copy_(found)
+        for found in (out.dx, out.dresidual)
+    )
+    assert dx is not None  # noqa: S101 -- a backward has one
+    return out._replace(dx=dx, dresidual=dresidual)
 
 
-def _update(running: Running, statistics: Tensor, count: int) -> None:
-    context = context_of(running, statistics, count)
-    if context is None:
-        update_(running, statistics[0], statistics[1], count)
-    else:
-        running_kernel()(0, 1, context)
-
-
-class _Launch(NamedTuple):
-    """What a call of a kernel needs that depends on no address.
-
-    Attributes:
-        address: the compiled kernel.
-        tasks: number of tasks in each phase.
-        phases: the plan's words of the context, for each phase.
-        channels: number of channels.
-        scratch: float64 values that the tasks hand on.
-        size: bytes of the output.
-    """
-
-    address: int
-    tasks: int
-    phases: tuple[bytes, ...]
-    channels: int
-    scratch: int
-    size: int
-
-
-@functools.lru_cache(maxsize=1024)
-def _launch(
-    direction: str,
-    shape: torch.Size,
-    stride: tuple[int, ...],
-    dtype: torch.dtype,
-    has_residual: bool,
-    activation: str,
-    threads: int,
-    inference: bool = False,
-) -> _Launch | None:
-    """Plan and compile; `None` where memory has to be put in order first."""
-    size = shape.numel() * dtype.itemsize
-    streamed = _TENSORS[direction, has_residual] * size > cache_sizes()[1]
-    whole = inference or not streamed
-    found = plan(shape, stride, dtype.itemsize, threads, whole=whole)
-    if found is None:
-        return None
-    kind, inner = _STORAGE[dtype], _ACTIVATION[activation]
-    address = kernel(found.layout, direction, kind, inner, has_residual, streamed)
-    return _Launch(address, found.tasks, found.phases, found.channels, found.scratch, size)
-
-
-def _run(launch: _Launch, call: tuple[Any, ...]) -> None:
-    """Run a kernel over all tasks of a plan, phase by phase."""
-    words = at.pack_call(*call)
-    for phase in launch.phases:
-        _parallel_for(0, launch.tasks, 1, launch.address, words + phase)
-
-
-def _fresh(x: Tensor, launch: _Launch) -> Tensor:
-    out = torch.empty_like(x)
-    if launch.size > FRESH_PAGES:
-        prefer_huge_pages(out.data_ptr(), launch.size)
-    return out
+def _scratch(launched: Launch) -> Tensor | None:
+    return torch.empty(launched.scratch, dtype=torch.float64) if launched.scratch else None
 
 
 def _laid_out(tensor: Tensor, x: Tensor) -> Tensor:
@@ -250,10 +151,6 @@ def _laid_out(tensor: Tensor, x: Tensor) -> Tensor:
 
 def _dense(per_channel: Tensor | None) -> Tensor | None:
     return None if per_channel is None else per_channel.contiguous()
-
-
-def _address(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
 
 
 def _parameter(tensor: Tensor | None) -> tuple[int, int]:

@@ -1,9 +1,49 @@
-"""What is done at one place of memory: a vector normalized, a gradient, a streaming store."""
+"""Vector steps of the kernels: normalize one vector, its gradient, a streaming store."""
+
+from typing import Any, NamedTuple
 
 from ._masks import WORD, at_most, load_bits, not_, store_bits, where
-from ._memory import address, copy, inlined, stream
+from ._memory import address, copy, inlined, offset, stream
 from ._values import IDENTITY, activate, apply_line, backed
 from ._vectors import LINE, fma, like, load, store, width
+
+
+class Places(NamedTuple):
+    """Pointers to the values at hand of what both directions read; those that are absent are 0."""
+
+    x: Any
+    residual: Any
+    bits: Any
+
+
+class Targets(NamedTuple):
+    """Pointers to where the gradients of the input and of the residual go."""
+
+    dx: Any
+    dresidual: Any
+
+
+class Tail(NamedTuple):
+    """What follows the normalization. All but the slope `alpha` are constants of a kernel."""
+
+    has_residual: bool
+    masked: bool
+    activation: int
+    alpha: float
+
+
+@inlined
+def moved(places, step, words_on):
+    """Return the places `step` values and `words_on` words of the mask further on."""
+    return Places(
+        offset(places.x, step), offset(places.residual, step), offset(places.bits, words_on)
+    )
+
+
+@inlined
+def targets_at(targets, step):
+    """Return the targets `step` values further on."""
+    return Targets(offset(targets.dx, step), offset(targets.dresidual, step))
 
 
 @inlined
@@ -19,50 +59,55 @@ def whole(x, n):
 
 
 @inlined
-def normalize_at(i, mask, line, x, residual, y, bits, has_residual, masked, activation, alpha):
-    """Normalize, add the residual, activate and store."""
-    z = apply_line(load(x, i, mask, line[0]), line)
-    if has_residual:
-        z = z + load(residual, i, mask, z)
-    if masked:
-        # Not z > 0, so that the gradient passes where the output is NaN, as in torch.relu.
-        store_bits(bits, i // WORD, mask, not_(at_most(z, like(z, 0.0))))
-    store(y, i, mask, activate(z, activation, alpha))
+def last_vector(x, n, tail):
+    """Return where the last whole vector of `n` values begins, or -1 where a mask has to serve.
+
+    It writes some values a second time, and the same: some processors take ten times as long over a
+    store under a mask. The words of the mask that is kept begin elsewhere.
+    """
+    return -1 if tail.masked or n < width(x) else n - width(x)
 
 
 @inlined
-def gradient_at(i, mask, line, x, residual, dy, bits, has_residual, masked, activation, alpha):
+def normalize_at(i, mask, line, places, y, tail):
+    """Normalize, add the residual, activate and store."""
+    z = apply_line(load(places.x, i, mask, line[0]), line)
+    if tail.has_residual:
+        z = z + load(places.residual, i, mask, z)
+    if tail.masked:
+        # Not z > 0, so that the gradient passes where the output is NaN, as in torch.relu.
+        store_bits(places.bits, i // WORD, mask, not_(at_most(z, like(z, 0.0))))
+    store(y, i, mask, activate(z, tail.activation, tail.alpha))
+
+
+@inlined
+def gradient_at(i, mask, line, places, dy, tail):
     """Return the gradient before the activation, and the centred input; zeros outside the mask."""
     centre, scale, shift = line
     zero = like(centre, 0.0)
-    d = load(x, i, mask, centre) - centre
+    d = load(places.x, i, mask, centre) - centre
     g = load(dy, i, mask, zero)
-    if masked:
-        g = where(load_bits(dy, bits, i // WORD, mask), g, zero)
-    elif activation != IDENTITY:
+    if tail.masked:
+        g = where(load_bits(dy, places.bits, i // WORD, mask), g, zero)
+    elif tail.activation != IDENTITY:
         z = fma(d, scale, shift)
-        if has_residual:
-            z = z + load(residual, i, mask, z)
-        g = backed(g, z, activation, alpha)
+        if tail.has_residual:
+            z = z + load(places.residual, i, mask, z)
+        g = backed(g, z, tail.activation, tail.alpha)
     return g, d
 
 
 @inlined
-def input_gradient_at(
-    i, mask, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual, masked,
-    activation, alpha,
-):  # fmt: skip
+def input_gradient_at(i, mask, line, factors, flows, places, dy, targets, tail):
     """Store dx, whose gradient `flows` through the statistics or not, and dresidual if any."""
-    g, d = gradient_at(
-        i, mask, line, x, residual, dy, bits, has_residual, masked, activation, alpha
-    )
+    g, d = gradient_at(i, mask, line, places, dy, tail)
     of_g, of_d, constant = factors
-    if has_residual:
-        store(dresidual, i, mask, g)
+    if tail.has_residual:
+        store(targets.dresidual, i, mask, g)
     if flows:
-        store(dx, i, mask, fma(of_g, g, fma(of_d, d, constant)))
+        store(targets.dx, i, mask, fma(of_g, g, fma(of_d, d, constant)))
     else:
-        store(dx, i, mask, of_g * g)
+        store(targets.dx, i, mask, of_g * g)
 
 
 @inlined

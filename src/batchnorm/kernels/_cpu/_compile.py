@@ -1,6 +1,5 @@
-"""Compiles a kernel when it is first needed, and keeps it on disk."""
+"""Compilation of a kernel when it is first needed, and its cache on disk."""
 
-import ctypes
 import functools
 import hashlib
 import logging
@@ -62,12 +61,11 @@ def kernel(
 
 
 @functools.cache
-def running_kernel() -> Any:
-    """Return the kernel that moves the running statistics, which takes begin, end and context."""
+def update_kernel() -> int:
+    """Return the address of the kernel that updates the running statistics, in one task."""
     with _lock:
         _kept[()] = _compile(_running.update(_version()), "running statistics")
-    size = ctypes.c_int64
-    return ctypes.CFUNCTYPE(size, size, size, ctypes.c_char_p)(_kept[()].address)
+    return int(_kept[()].address)
 
 
 def _compile(function: Any, name: str) -> Any:

@@ -1,7 +1,7 @@
-"""What a kernel is told: an array of 8-byte words, by position.
+"""Context of a kernel: an array of 8-byte words, by position.
 
 Addresses and sizes are integers; `EPS` and `ALPHA` are the bits of a float64. First come the words
-of a call, then those of a plan, which is made once for a shape.
+of a call, then those of a plan, which is made once for a shape, then those of `_running`.
 """
 
 import struct
@@ -29,9 +29,10 @@ CALL = (
     GRADIENTS_STORED,
     SCRATCH,
     BATCH_STATISTICS,
+    UPDATE,  # address of the kernel that updates the running statistics; 0 where this one does not
     EPS,
     ALPHA,  # parameter of the activation
-) = tuple(range(24))
+) = tuple(range(25))
 
 PLAN = (
     PHASE,
@@ -47,7 +48,9 @@ PLAN = (
     CHUNK,  # values of a plane that are taken at once
     PIECES,  # chunks of a plane
     STRIP,  # rows that are taken at once
-) = tuple(range(24, 37))
+) = tuple(range(25, 38))
+
+RUNNING = len(CALL) + len(PLAN)  # where the words of `_running` begin
 
 # A kernel may be run in two phases, with all threads waiting between them.
 SUM, APPLY = 1, 2

@@ -1,4 +1,4 @@
-"""Scalars on raw addresses, as LLVM likes them: kernels get addresses, not arrays.
+"""Scalar loads and stores on raw pointers, and calls: kernels get addresses, not arrays.
 
 bfloat16 and float16 are converted on the way.
 """
@@ -143,6 +143,21 @@ def stream(typing: Any, target: Any, source: Any, count: Any) -> Any:
             one = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
             written.set_metadata("nontemporal", one)
         return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic
+def run_kernel(typing: Any, address: Any, context: Any) -> Any:
+    """Run the one task of another kernel, by its address."""
+    signature = types.int64(types.int64, context)
+
+    def generate(_: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        address_, context_ = arguments
+        word = ir.IntType(64)
+        kind = ir.FunctionType(word, [word, word, context_.type])
+        kernel = builder.inttoptr(address_, kind.as_pointer())
+        return builder.call(kernel, [word(0), word(1), context_])
 
     return signature, generate
 

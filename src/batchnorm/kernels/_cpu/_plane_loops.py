@@ -1,4 +1,4 @@
-"""The loops over a chunk of a plane: what `_planes` does to a run of one channel's values.
+"""Loops over a chunk of a plane: a run of one channel's values, for `_planes`.
 
 `n` is the length of the chunk, and `last` the mask of what is left of it behind whole vectors.
 What is read next lies `ahead`, where that is not just behind the chunk.
@@ -7,7 +7,14 @@ What is read next lies `ahead`, where that is not just behind the chunk.
 import numpy as np
 from numba import njit
 
-from ._chunks import gradient_at, input_gradient_at, normalize_at, whole
+from ._chunks import (
+    gradient_at,
+    input_gradient_at,
+    last_vector,
+    moved,
+    normalize_at,
+    whole,
+)
 from ._masks import first
 from ._memory import get, inlined, offset, rounded
 from ._values import FAR, HUGE, TINY
@@ -96,78 +103,67 @@ def moments(x, n, last, rows, stride, ahead, shift, centre):
 
 
 @inlined
-def normalize(n, last, line, x, residual, y, bits, has_residual, masked, activation, alpha):
-    end = whole(x, n)
-    for i in range(0, end, width(x)):
-        normalize_at(i, None, line, x, residual, y, bits, has_residual, masked, activation, alpha)
+def normalize(n, last, line, places, y, tail):
+    """Write y."""
+    end = whole(places.x, n)
+    for i in range(0, end, width(places.x)):
+        normalize_at(i, None, line, places, y, tail)
     if end < n:
-        normalize_at(end, last, line, x, residual, y, bits, has_residual, masked, activation, alpha)
+        again = last_vector(places.x, n, tail)
+        if again >= 0:
+            normalize_at(again, None, line, places, y, tail)
+        else:
+            normalize_at(end, last, line, places, y, tail)
 
 
 @inlined
-def gradient_sums(
-    n, last, rows, stride, ahead, bits_stride, line, x, residual, dy, bits, has_residual, masked,
-    activation, alpha,
-):  # fmt: skip
-    """Return the sums of g and of g times the centred input over some rows of a chunk."""
+def gradient_sums(n, last, rows, strides, ahead, line, places, dy, tail):
+    """Return the sums of g and of g times the centred input over some rows of a chunk.
+
+    `strides` from row to row: of the values, and of the words of the mask.
+    """
+    x, (stride, words_on) = places.x, strides
     end = whole(x, n)
     sum1, sum2 = splat(x, 0.0), splat(x, 0.0)
     for row in range(rows):
-        place, kept = row * stride, offset(bits, row * bits_stride)
-        source, added, gradient = offset(x, place), offset(residual, place), offset(dy, place)
+        here, gradient = moved(places, row * stride, row * words_on), offset(dy, row * stride)
         for i in range(0, end, width(x)):
             if ahead:
-                prefetch(source, i + ahead)
+                prefetch(here.x, i + ahead)
                 prefetch(gradient, i + ahead)
-            g, d = gradient_at(
-                i, None, line, source, added, gradient, kept, has_residual, masked, activation,
-                alpha,
-            )  # fmt: skip
+            g, d = gradient_at(i, None, line, here, gradient, tail)
             sum1, sum2 = sum1 + g, fma(g, d, sum2)
         if end < n:
             if ahead:
-                prefetch(source, end + ahead)
+                prefetch(here.x, end + ahead)
                 prefetch(gradient, end + ahead)
-            g, d = gradient_at(
-                end, last, line, source, added, gradient, kept, has_residual, masked, activation,
-                alpha,
-            )  # fmt: skip
+            g, d = gradient_at(end, last, line, here, gradient, tail)
             sum1, sum2 = sum1 + g, fma(g, d, sum2)
     return total(sum1), total(sum2)
 
 
 @njit(error_model="numpy")
-def gradient_sums_in_float64(
-    n, rows, stride, bits_stride, line, x, residual, dy, bits, has_residual, masked, activation,
-    alpha,
-):  # fmt: skip
+def gradient_sums_in_float64(n, rows, strides, line, places, dy, tail):
     """Return the same with their products and sums in float64."""
+    x, (stride, words_on) = places.x, strides
     sum1, sum2 = wide(splat(x, 0.0)), wide(splat(x, 0.0))
     for row in range(rows):
-        place, kept = row * stride, offset(bits, row * bits_stride)
+        here, gradient = moved(places, row * stride, row * words_on), offset(dy, row * stride)
         for i in range(0, n, width(x)):
-            g, d = gradient_at(
-                i, first(x, n - i), line, offset(x, place), offset(residual, place),
-                offset(dy, place), kept, has_residual, masked, activation, alpha,
-            )  # fmt: skip
+            g, d = gradient_at(i, first(x, n - i), line, here, gradient, tail)
             sum1, sum2 = sum1 + wide(g), fma(wide(g), wide(d), sum2)
     return total(sum1), total(sum2)
 
 
 @inlined
-def input_gradient(
-    n, last, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual, masked,
-    activation, alpha,
-):  # fmt: skip
+def input_gradient(n, last, line, factors, flows, places, dy, targets, tail):
     """Write dx, and dresidual where there is a residual."""
-    end = whole(x, n)
-    for i in range(0, end, width(x)):
-        input_gradient_at(
-            i, None, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual,
-            masked, activation, alpha,
-        )  # fmt: skip
+    end = whole(places.x, n)
+    for i in range(0, end, width(places.x)):
+        input_gradient_at(i, None, line, factors, flows, places, dy, targets, tail)
     if end < n:
-        input_gradient_at(
-            end, last, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual,
-            masked, activation, alpha,
-        )  # fmt: skip
+        again = last_vector(places.x, n, tail)
+        if again >= 0:
+            input_gradient_at(again, None, line, factors, flows, places, dy, targets, tail)
+        else:
+            input_gradient_at(end, last, line, factors, flows, places, dy, targets, tail)

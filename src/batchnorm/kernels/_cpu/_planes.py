@@ -12,9 +12,21 @@ import numpy as np
 
 from . import _context as at
 from ._channels import population, settle, settle_gradients, settled_line
-from ._chunks import flush, words
+from ._chunks import Places, Tail, Targets, flush, moved, targets_at, words
 from ._masks import WORD, first
-from ._memory import BITS, FLOAT64, address, get, inlined, offset, pointer, put, real, rounded
+from ._memory import (
+    BITS,
+    FLOAT64,
+    address,
+    get,
+    inlined,
+    offset,
+    pointer,
+    put,
+    real,
+    rounded,
+    run_kernel,
+)
 from ._plane_loops import (
     centre_of,
     gradient_sums,
@@ -134,13 +146,9 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
     size = storage.bitwidth // 8
 
     def planes_forward(begin, end, c):
-        x, residual, y = (
-            pointer(c[at.X], storage),
-            pointer(c[at.RESIDUAL], storage),
-            pointer(c[at.OUTPUT], storage),
-        )
-        bits = pointer(c[at.MASK], BITS)
-        alpha = real(c[at.ALPHA])
+        x, y = pointer(c[at.X], storage), pointer(c[at.OUTPUT], storage)
+        places = Places(x, pointer(c[at.RESIDUAL], storage), pointer(c[at.MASK], BITS))
+        tail = Tail(has_residual, masked, activation, real(c[at.ALPHA]))
         last = first(x, c[at.LENGTH] % width(x))
         stride, strips = c[at.CHANNELS] * c[at.LENGTH], -(-c[at.ROWS] // c[at.STRIP])
         group = c[at.GROUP]
@@ -201,16 +209,15 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
                     held = 0
                 if held == 0:
                     place = offset(y, start)
-                normalize(
-                    n, last, _vectors(x, lines, k), offset(x, start), offset(residual, start),
-                    offset(buffer, held) if streamed else place, offset(bits, word), has_residual,
-                    masked, activation, alpha,
-                )  # fmt: skip
+                to = offset(buffer, held) if streamed else place
+                normalize(n, last, _vectors(x, lines, k), moved(places, start, word), to, tail)
                 if streamed:
                     held += n
                 row, k, chunk = _next(c, channels, row, k, chunk)
             if streamed:
                 flush(place, buffer, held, size)
+        if c[at.UPDATE]:
+            run_kernel(c[at.UPDATE], offset(c, at.RUNNING))
         return version  # part of the key of the compiled code on disk
 
     return planes_forward
@@ -224,24 +231,22 @@ def backward(
     size = storage.bitwidth // 8
 
     def planes_backward(begin, end, c):
-        x, residual, dy = (
-            pointer(c[at.X], storage),
-            pointer(c[at.RESIDUAL], storage),
-            pointer(c[at.GRADIENT], storage),
-        )
-        dx, dresidual = pointer(c[at.OUTPUT], storage), pointer(c[at.DRESIDUAL], storage)
-        bits = pointer(c[at.MASK], BITS)
-        alpha = real(c[at.ALPHA])
+        x, dy = pointer(c[at.X], storage), pointer(c[at.GRADIENT], storage)
+        places = Places(x, pointer(c[at.RESIDUAL], storage), pointer(c[at.MASK], BITS))
+        targets = Targets(pointer(c[at.OUTPUT], storage), pointer(c[at.DRESIDUAL], storage))
+        tail = Tail(has_residual, masked, activation, real(c[at.ALPHA]))
         last = first(x, c[at.LENGTH] % width(x))
         stride, strips = c[at.CHANNELS] * c[at.LENGTH], -(-c[at.ROWS] // c[at.STRIP])
         flows = c[at.BATCH_STATISTICS] != 0
-        bits_stride = c[at.CHANNELS] * words(c[at.LENGTH])
+        strides = stride, c[at.CHANNELS] * words(c[at.LENGTH])
         group = c[at.GROUP]
         room = np.empty(8 * group + (2 * CHUNK if streamed else 0), np.float64)
         own = pointer(room.ctypes.data, FLOAT64)
         lines, factors = offset(own, 2 * group), offset(own, 5 * group)
-        buffer1 = pointer(room.ctypes.data + 8 * 8 * group, storage)
-        buffer2 = pointer(room.ctypes.data + 8 * 8 * group + 8 * CHUNK, storage)
+        buffers = Targets(
+            pointer(room.ctypes.data + 8 * 8 * group, storage),
+            pointer(room.ctypes.data + 8 * 8 * group + 8 * CHUNK, storage),
+        )
         for task in range(begin, end):
             channel0, channels, share = _task(c, task)
             sums = _sums(c, own, task)
@@ -257,18 +262,15 @@ def backward(
                     row = strip * c[at.STRIP]
                     start, n, word = _place(c, channel0 + k, row, chunk)
                     rows = min(c[at.STRIP], c[at.ROWS] - row)
-                    source, added = offset(x, start), offset(residual, start)
-                    gradient, kept = offset(dy, start), offset(bits, word)
-                    line = _vectors(x, lines, k)
+                    here, gradient = moved(places, start, word), offset(dy, start)
+                    line, ahead = _vectors(x, lines, k), _ahead(c, channels, k)
                     sum1, sum2 = gradient_sums(
-                        n, last, rows, stride, _ahead(c, channels, k), bits_stride, line, source,
-                        added, gradient, kept, has_residual, masked, activation, alpha,
-                    )  # fmt: skip
+                        n, last, rows, strides, ahead, line, here, gradient, tail
+                    )
                     if not (abs(sum1) < HUGE and abs(sum2) < HUGE):
                         sum1, sum2 = gradient_sums_in_float64(
-                            n, rows, stride, bits_stride, line, source, added, gradient, kept,
-                            has_residual, masked, activation, alpha,
-                        )  # fmt: skip
+                            n, rows, strides, line, here, gradient, tail
+                        )
                     put(sums, 2 * k, get(sums, 2 * k) + sum1)
                     put(sums, 2 * k + 1, get(sums, 2 * k + 1) + sum2)
                     strip, k, chunk = _next(c, channels, strip, k, chunk)
@@ -281,30 +283,27 @@ def backward(
                 _keep(factors, k, found)
             begins, ends = _range(c, c[at.ROWS], channels, share)
             row, k, chunk = _piece(c, channels, begins)
-            held, to, beside = 0, offset(dx, 0), offset(dresidual, 0)
+            held, goal = 0, targets  # values in the buffers, and where they go
             for _ in range(begins, ends):
                 start, n, word = _place(c, channel0 + k, row, chunk)
-                if streamed and _full(c, held, to, offset(dx, start), n):
-                    flush(to, buffer1, held, size)
+                if streamed and _full(c, held, goal.dx, offset(targets.dx, start), n):
+                    flush(goal.dx, buffers.dx, held, size)
                     if has_residual:
-                        flush(beside, buffer2, held, size)
+                        flush(goal.dresidual, buffers.dresidual, held, size)
                     held = 0
                 if held == 0:
-                    to, beside = offset(dx, start), offset(dresidual, start)
-                input_gradient(
-                    n, last, _vectors(x, lines, k), _vectors(x, factors, k), flows,
-                    offset(x, start), offset(residual, start), offset(dy, start),
-                    offset(bits, word), offset(buffer1, held) if streamed else to,
-                    offset(buffer2, held) if streamed else beside, has_residual, masked, activation,
-                    alpha,
-                )  # fmt: skip
+                    goal = targets_at(targets, start)
+                to = targets_at(buffers, held) if streamed else goal
+                line, factor = _vectors(x, lines, k), _vectors(x, factors, k)
+                here, gradient = moved(places, start, word), offset(dy, start)
+                input_gradient(n, last, line, factor, flows, here, gradient, to, tail)
                 if streamed:
                     held += n
                 row, k, chunk = _next(c, channels, row, k, chunk)
             if streamed:
-                flush(to, buffer1, held, size)
+                flush(goal.dx, buffers.dx, held, size)
                 if has_residual:
-                    flush(beside, buffer2, held, size)
+                    flush(goal.dresidual, buffers.dresidual, held, size)
         return version  # part of the key of the compiled code on disk
 
     return planes_backward

@@ -1,4 +1,4 @@
-"""The loops over the values of rows.
+"""Loops over the values of rows, for `_rows`.
 
 For the sums the same columns are taken of each row of a strip, so that they stay in registers.
 What is written is written a row at a time, in the order of memory.
@@ -8,7 +8,15 @@ import numpy as np
 from numba import njit
 
 from . import _context as at
-from ._chunks import gradient_at, input_gradient_at, normalize_at, whole, words
+from ._chunks import (
+    gradient_at,
+    input_gradient_at,
+    last_vector,
+    moved,
+    normalize_at,
+    whole,
+    words,
+)
 from ._masks import WORD, first, where
 from ._memory import get, inlined, offset, put, rounded
 from ._vectors import accumulate, fma, like, load, prefetch, splat, store, total, wide, width
@@ -49,42 +57,29 @@ def add_moments(n, x, stride, rows, shift, sums):
 
 
 @inlined
-def _products_at(
-    i, mask, stride, rows, line, x, residual, dy, bits, sums, has_residual, masked, activation,
-    alpha,
-):  # fmt: skip
-    sum1, sum2 = sums
+def _products_at(i, mask, stride, rows, line, places, dy, sums, tail):
+    x, (sum1, sum2) = places.x, sums
     ones, twos = splat(x, 0.0), splat(x, 0.0)
     known = line_at(i, line)
     for row in range(rows):
-        place = row * stride
-        prefetch(x, place + i + width(x))
-        prefetch(dy, place + i + width(x))
-        g, d = gradient_at(
-            i, mask, known, offset(x, place), offset(residual, place), offset(dy, place),
-            offset(bits, row * words(stride)), has_residual, masked, activation, alpha,
-        )  # fmt: skip
+        step = row * stride
+        prefetch(x, step + i + width(x))
+        prefetch(dy, step + i + width(x))
+        here = moved(places, step, row * words(stride))
+        g, d = gradient_at(i, mask, known, here, offset(dy, step), tail)
         ones, twos = ones + g, fma(g, d, twos)
     accumulate(sum1, i, ones)
     accumulate(sum2, i, twos)
 
 
 @inlined
-def add_products(
-    n, stride, rows, line, x, residual, dy, bits, sums, has_residual, masked, activation, alpha
-):
+def add_products(n, stride, rows, line, places, dy, sums, tail):
     """Add the sums of g and of g times the centred input."""
-    end = whole(x, n)
-    for i in range(0, end, width(x)):
-        _products_at(
-            i, None, stride, rows, line, x, residual, dy, bits, sums, has_residual, masked,
-            activation, alpha,
-        )  # fmt: skip
+    end = whole(places.x, n)
+    for i in range(0, end, width(places.x)):
+        _products_at(i, None, stride, rows, line, places, dy, sums, tail)
     if end < n:
-        _products_at(
-            end, first(x, n - end), stride, rows, line, x, residual, dy, bits, sums, has_residual,
-            masked, activation, alpha,
-        )  # fmt: skip
+        _products_at(end, first(places.x, n - end), stride, rows, line, places, dy, sums, tail)
 
 
 @njit(fastmath=SUMS, error_model="numpy")
@@ -102,63 +97,57 @@ def exact_moments(c, x, channel, shift):
 
 
 @njit(error_model="numpy")
-def exact_products(
-    c, channel, line, x, residual, dy, bits, has_residual, masked, activation, alpha
-):
+def exact_products(c, channel, line, places, dy, tail):
     """Return the two sums of a channel's gradient, with their products and sums in float64."""
+    x = places.x
     sum1, sum2 = wide(splat(x, 0.0)), wide(splat(x, 0.0))
     length, columns = c[at.LENGTH], c[at.COLUMNS]
     for position in range(c[at.COUNT] // length):
         start = (position * c[at.CHANNELS] + channel) * length
         row, end = start // columns, start % columns + length
-        shifted = row * columns
+        here = moved(places, row * columns, row * words(columns))
+        gradient = offset(dy, row * columns)
         for i in range(end - length, end):
             # With all values since the last word of the mask began, of which only this one counts.
             lane = i % WORD
-            g, d = gradient_at(
-                i - lane, first(x, lane + 1), line, offset(x, shifted), offset(residual, shifted),
-                offset(dy, shifted), offset(bits, row * words(columns)),
-                has_residual, masked, activation, alpha,
-            )  # fmt: skip
+            g, d = gradient_at(i - lane, first(x, lane + 1), line, here, gradient, tail)
             g = where(first(x, lane), like(g, 0.0), g)
             sum1, sum2 = sum1 + wide(g), fma(wide(g), wide(d), sum2)
     return total(sum1), total(sum2)
 
 
 @inlined
-def normalize(n, line, x, residual, y, bits, has_residual, masked, activation, alpha):
+def normalize(n, line, places, y, tail):
     """Write a row of y."""
+    x = places.x
     end = whole(x, n)
     for i in range(0, end, width(x)):
-        normalize_at(
-            i, None, line_at(i, line), x, residual, y, bits, has_residual, masked, activation, alpha
-        )
+        normalize_at(i, None, line_at(i, line), places, y, tail)
     if end < n:
-        mask = first(x, n - end)
-        normalize_at(
-            end, mask, line_at(end, line), x, residual, y, bits, has_residual, masked, activation,
-            alpha,
-        )  # fmt: skip
+        last = last_vector(x, n, tail)
+        if last >= 0:
+            normalize_at(last, None, line_at(last, line), places, y, tail)
+        else:
+            normalize_at(end, first(x, n - end), line_at(end, line), places, y, tail)
 
 
 @inlined
-def input_gradient(
-    n, line, factors, flows, x, residual, dy, bits, dx, dresidual, has_residual, masked,
-    activation, alpha,
-):  # fmt: skip
+def input_gradient(n, line, factors, flows, places, dy, targets, tail):
     """Write a row of dx, and of dresidual where there is a residual."""
+    x = places.x
     end = whole(x, n)
     for i in range(0, end, width(x)):
-        input_gradient_at(
-            i, None, line_at(i, line), line_at(i, factors), flows, x, residual, dy, bits, dx,
-            dresidual, has_residual, masked, activation, alpha,
-        )  # fmt: skip
+        known, known_factors = line_at(i, line), line_at(i, factors)
+        input_gradient_at(i, None, known, known_factors, flows, places, dy, targets, tail)
     if end < n:
-        mask = first(x, n - end)
-        input_gradient_at(
-            end, mask, line_at(end, line), line_at(end, factors), flows, x, residual, dy, bits, dx,
-            dresidual, has_residual, masked, activation, alpha,
-        )  # fmt: skip
+        last = last_vector(x, n, tail)
+        if last >= 0:
+            known, known_factors = line_at(last, line), line_at(last, factors)
+            input_gradient_at(last, None, known, known_factors, flows, places, dy, targets, tail)
+        else:
+            known, known_factors = line_at(end, line), line_at(end, factors)
+            mask = first(x, n - end)
+            input_gradient_at(end, mask, known, known_factors, flows, places, dy, targets, tail)
 
 
 @inlined

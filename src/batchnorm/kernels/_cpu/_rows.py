@@ -18,7 +18,7 @@ import numpy as np
 
 from . import _context as at
 from ._channels import population, settle, settle_gradients, settled_line
-from ._chunks import flush, words
+from ._chunks import Places, Tail, Targets, flush, moved, targets_at, words
 from ._masks import WORD
 from ._memory import (
     BITS,
@@ -31,6 +31,7 @@ from ._memory import (
     put,
     real,
     rounded,
+    run_kernel,
 )
 from ._row_loops import (
     add_moments,
@@ -120,13 +121,9 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
     kind = FLOAT64 if storage is FLOAT64 else FLOAT32
 
     def rows_forward(begin, end, c):
-        x, residual, y = (
-            pointer(c[at.X], storage),
-            pointer(c[at.RESIDUAL], storage),
-            pointer(c[at.OUTPUT], storage),
-        )
-        bits = pointer(c[at.MASK], BITS)
-        alpha, columns = real(c[at.ALPHA]), c[at.COLUMNS]
+        x, y = pointer(c[at.X], storage), pointer(c[at.OUTPUT], storage)
+        places = Places(x, pointer(c[at.RESIDUAL], storage), pointer(c[at.MASK], BITS))
+        tail, columns = Tail(has_residual, masked, activation, real(c[at.ALPHA])), c[at.COLUMNS]
         padded = _padded(columns if c[at.SHARES] > 1 else c[at.WIDTH])
         room = np.empty((8 if streamed else 7) * padded, np.float64)
         base = room.ctypes.data
@@ -177,18 +174,15 @@ def forward(storage: Any, activation: int, has_residual: bool, streamed: bool, v
             for turn in range(strips):
                 number = _backwards(turn, strips) if streamed else turn
                 row, rows, count = _strip(c, number, n, row0, row1)
-                word = offset(bits, row * words(columns) + first // WORD)
-                start = row * columns + first
-                source, added, place = offset(x, start), offset(residual, start), offset(y, start)
+                start, word = row * columns + first, row * words(columns) + first // WORD
                 for i in range(rows):
-                    step = i * columns
-                    normalize(
-                        count, line, offset(source, step), offset(added, step),
-                        buffer if streamed else offset(place, step),
-                        offset(word, i * words(columns)), has_residual, masked, activation, alpha,
-                    )  # fmt: skip
+                    step = start + i * columns
+                    here, place = moved(places, step, word + i * words(columns)), offset(y, step)
+                    normalize(count, line, here, buffer if streamed else place, tail)
                     if streamed:
-                        flush(offset(place, step), buffer, count, size)
+                        flush(place, buffer, count, size)
+        if c[at.UPDATE]:
+            run_kernel(c[at.UPDATE], offset(c, at.RUNNING))
         return version  # part of the key of the compiled code on disk
 
     return rows_forward
@@ -203,14 +197,11 @@ def backward(
     kind = FLOAT64 if storage is FLOAT64 else FLOAT32
 
     def rows_backward(begin, end, c):
-        x, residual, dy = (
-            pointer(c[at.X], storage),
-            pointer(c[at.RESIDUAL], storage),
-            pointer(c[at.GRADIENT], storage),
-        )
-        dx, dresidual = pointer(c[at.OUTPUT], storage), pointer(c[at.DRESIDUAL], storage)
-        bits = pointer(c[at.MASK], BITS)
-        alpha, columns, flows = real(c[at.ALPHA]), c[at.COLUMNS], c[at.BATCH_STATISTICS] != 0
+        x, dy = pointer(c[at.X], storage), pointer(c[at.GRADIENT], storage)
+        places = Places(x, pointer(c[at.RESIDUAL], storage), pointer(c[at.MASK], BITS))
+        targets = Targets(pointer(c[at.OUTPUT], storage), pointer(c[at.DRESIDUAL], storage))
+        tail = Tail(has_residual, masked, activation, real(c[at.ALPHA]))
+        columns, flows = c[at.COLUMNS], c[at.BATCH_STATISTICS] != 0
         padded = _padded(columns if c[at.SHARES] > 1 else c[at.WIDTH])
         room = np.empty((10 if streamed else 8) * padded, np.float64)
         base = room.ctypes.data
@@ -225,9 +216,8 @@ def backward(
             pointer(base + 48 * padded, kind),
             pointer(base + 56 * padded, kind),
         )
-        buffer1, buffer2 = (
-            pointer(base + 64 * padded, storage),
-            pointer(base + 72 * padded, storage),
+        buffers = Targets(
+            pointer(base + 64 * padded, storage), pointer(base + 72 * padded, storage)
         )
         for task in range(begin, end):
             first, n, row0, row1 = _block(c, task)
@@ -243,12 +233,9 @@ def backward(
                 pair = mine, offset(mine, padded)
                 for number in range(strips):
                     row, rows, count = _strip(c, number, n, row0, row1)
-                    start = row * columns + first
-                    add_products(
-                        count, columns, rows, line, offset(x, start), offset(residual, start),
-                        offset(dy, start), offset(bits, row * words(columns) + first // WORD),
-                        pair, has_residual, masked, activation, alpha,
-                    )  # fmt: skip
+                    start, word = row * columns + first, row * words(columns) + first // WORD
+                    here, gradient = moved(places, start, word), offset(dy, start)
+                    add_products(count, columns, rows, line, here, gradient, pair, tail)
             if not c[at.PHASE] & at.APPLY:
                 continue
             for channel in range(channel0, channel1):
@@ -256,37 +243,25 @@ def backward(
                 one, two = fold(c, sums, padded, n, channel, first)
                 if not (abs(one) < HUGE and abs(two) < HUGE):
                     known = splat(x, centre), splat(x, scale), splat(x, shift)
-                    one, two = exact_products(
-                        c, channel, known, x, residual, dy, bits, has_residual, masked, activation,
-                        alpha,
-                    )  # fmt: skip
+                    one, two = exact_products(c, channel, known, places, dy, tail)
                 found = settle_gradients(c, channel, centre, one, two, row0 == 0)
                 _spread_three(c, factors, found, n, channel, first)
             for turn in range(strips):
                 number = _backwards(turn, strips) if streamed else turn
                 row, rows, count = _strip(c, number, n, row0, row1)
-                word = offset(bits, row * words(columns) + first // WORD)
-                start = row * columns + first
-                source, added, gradient = (
-                    offset(x, start),
-                    offset(residual, start),
-                    offset(dy, start),
-                )
-                to, beside = offset(dx, start), offset(dresidual, start)
+                start, word = row * columns + first, row * words(columns) + first // WORD
                 for i in range(rows):
-                    step = i * columns
-                    input_gradient(
-                        count, line, factors, flows, offset(source, step),
-                        offset(added, step), offset(gradient, step),
-                        offset(word, i * words(columns)),
-                        buffer1 if streamed else offset(to, step),
-                        buffer2 if streamed else offset(beside, step), has_residual, masked,
-                        activation, alpha,
-                    )  # fmt: skip
+                    step = start + i * columns
+                    here, goal = (
+                        moved(places, step, word + i * words(columns)),
+                        targets_at(targets, step),
+                    )
+                    to, gradient = buffers if streamed else goal, offset(dy, step)
+                    input_gradient(count, line, factors, flows, here, gradient, to, tail)
                     if streamed:
-                        flush(offset(to, step), buffer1, count, size)
+                        flush(goal.dx, buffers.dx, count, size)
                         if has_residual:
-                            flush(offset(beside, step), buffer2, count, size)
+                            flush(goal.dresidual, buffers.dresidual, count, size)
         return version  # part of the key of the compiled code on disk
 
     return rows_backward

@@ -1,6 +1,7 @@
-"""Moving the running statistics, after the kernel that has found those of the batch.
+"""Update of the running statistics, after the kernel that has computed those of the batch.
 
-A kernel of its own: whether a batch may enter is known when all channels have been seen.
+A kernel of its own: whether a batch may enter is known when all channels have been seen. Where one
+thread has seen them all, the forward kernel runs it at its end; otherwise it is a second call.
 """
 
 import struct
@@ -10,7 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from batchnorm.kernels._running import Running
+from batchnorm.kernels._running import RunningStats
 
 from ._memory import (
     BFLOAT16,
@@ -52,34 +53,37 @@ _INFINITE_BFLOAT16 = float.fromhex("0x1.ffp+127")
 _INFINITE_FLOAT16 = float.fromhex("0x1.ffep+15")
 
 
-def context_of(running: Running, statistics: Tensor, count: int) -> bytes | None:
-    """Return what the kernel is told; `None` where it cannot do it."""
+def context_of(running: RunningStats, first: int, channels: int, count: int) -> bytes | None:
+    """Return the context of the kernel; `None` where it cannot do the update.
+
+    Args:
+        running: what is updated.
+        first: address of the mean of the batch, behind which its variance is.
+        channels: number of channels.
+        count: values per channel.
+    """
     mean, var, counter, momentum, skip, skipped, correction = running
     if isinstance(momentum, Tensor):
         return None
-    for tensor in (mean, var):
-        if tensor is not None and not tensor.is_contiguous():
-            return None
-    changed = (mean, var, counter, skipped)  # autograd has to see that
-    increment_version([tensor for tensor in changed if tensor is not None])
-    first, channels = statistics.data_ptr(), statistics.shape[1]
+    if not (mean is None or mean.is_contiguous()) or not (var is None or var.is_contiguous()):
+        return None
+    changed = [tensor for tensor in (mean, var, counter, skipped) if tensor is not None]
+    increment_version(changed)  # autograd has to see that
     return _pack(
         channels,
         first,
         first + 8 * channels,
-        *_place(mean),
-        *_place(var),
+        0 if mean is None else mean.data_ptr(),
+        0 if mean is None else STORED[mean.dtype],
+        0 if var is None else var.data_ptr(),
+        0 if var is None else STORED[var.dtype],
         0 if counter is None else counter.data_ptr(),
         0 if skipped is None else skipped.data_ptr(),
         skip,
         momentum is None,
         count / (count - correction),
-        0.0 if momentum is None else momentum,
+        momentum or 0.0,
     )
-
-
-def _place(tensor: Tensor | None) -> tuple[int, int]:
-    return (0, 0) if tensor is None else (tensor.data_ptr(), STORED[tensor.dtype])
 
 
 @inlined

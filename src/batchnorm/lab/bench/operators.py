@@ -54,12 +54,16 @@ def fused(case: Case, inputs: Inputs, training: bool) -> Operator:  # noqa: ARG0
     backend = kernels.current(inputs.x.device)
     x, weight, bias = inputs.x, inputs.weight, inputs.bias
     mean, var = (t.double() for t in _population(case.shape[1]))
-    out = backend.forward(x, weight, bias, None, None, EPS)
-    saved = kernels.Saved(x, weight, bias, None, out.statistics, None)
+    train = kernels.Call(x, weight, bias, eps=EPS)
+    evaluate = train._replace(mean=mean, var=var)
+    statistics = backend.forward(train).statistics
+    differentiate = kernels.GradientCall(
+        inputs.dy, x, weight, bias, None, statistics, None, EPS, batch_statistics=True
+    )
     return Operator(
-        lambda: backend.forward(x, weight, bias, None, None, EPS),
-        lambda: backend.backward(inputs.dy, saved, True),
-        lambda: backend.forward(x, weight, bias, mean, var, EPS),
+        lambda: backend.forward(train),
+        lambda: backend.backward(differentiate),
+        lambda: backend.forward(evaluate),
     )
 
 

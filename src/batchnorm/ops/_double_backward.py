@@ -1,4 +1,4 @@
-"""The derivative of the backward pass."""
+"""Double backward: the derivative of the backward pass."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from batchnorm import _axes
 
 
-def second(
+def double_backward(
     dy: Tensor,
     x: Tensor,
     weight: Tensor | None,

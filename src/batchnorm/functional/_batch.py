@@ -1,5 +1,6 @@
-"""Which values count in the statistics of a batch, and how much."""
+"""Batch: an input and its companions (residual, mask, sample weights), and what they weigh."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,66 @@ from batchnorm import ops
 from batchnorm.errors import DeviceError, DTypeError, ShapeError
 
 from ._checks import check_residual
+
+
+class Batch(NamedTuple):
+    """An input and what comes with it, sample by sample.
+
+    Attributes:
+        x: input, shape ``(N, C, *)``.
+        residual: added before the activation, shape of `x`; `None` is 0.
+        mask: which positions are data, a bool of shape ``(N, *)``; `None` is all.
+        sample_weight: how often each sample counts, shape ``(N,)``; `None` is 1.
+    """
+
+    x: Tensor
+    residual: Tensor | None = None
+    mask: Tensor | None = None
+    sample_weight: Tensor | None = None
+
+    def checked(self) -> "Batch":
+        """Return the batch with its residual as it is added.
+
+        Raises:
+            ShapeError: a companion has another shape.
+            DTypeError: a companion has a dtype that does not go with `x`.
+            DeviceError: a companion is on another device.
+        """
+        x, residual, mask, sample_weight = self
+        if mask is not None:
+            _check_mask(x, mask)
+        if sample_weight is not None:
+            _check_sample_weight(x, sample_weight)
+        return self if residual is None else self._replace(residual=check_residual(x, residual))
+
+    def split(self, parts: int) -> Iterator["Batch"]:
+        """Yield the parts of the batch along its samples, whose sizes differ by one at most."""
+        pieces = ([None] * parts if whole is None else whole.tensor_split(parts) for whole in self)
+        return (Batch(*piece) for piece in zip(*pieces, strict=True))
+
+    def select(self, order: Tensor, counts: list[int]) -> Iterator["Batch"]:
+        """Yield batches of `counts` samples, taken in an order of indices."""
+        pieces = (
+            [None] * len(counts)
+            if whole is None
+            else torch.split(whole.index_select(0, order), counts)
+            for whole in self
+        )
+        return (Batch(*piece) for piece in zip(*pieces, strict=True))
+
+    def weights(self) -> "Weights | None":
+        """Return the weights of the values of a checked batch; `None` where all count once."""
+        x, _, mask, sample_weight = self
+        if mask is None and sample_weight is None:
+            return None
+        values, there = x.new_ones((), dtype=torch.float64), None
+        if mask is not None:
+            there = mask.unsqueeze(1)
+            values = there.double()
+        if sample_weight is not None:
+            values = values * sample_weight.double().reshape(-1, *(1,) * (x.ndim - 1))
+        values = values.expand(x.shape[0], 1, *x.shape[2:])
+        return Weights(values, there, equal=sample_weight is None)
 
 
 class Weights(NamedTuple):
@@ -34,7 +95,12 @@ class Weights(NamedTuple):
         `None` where that would wait for a device or stop a compiler, where they do not count
         equally, or where there are fewer than two, which have no variance.
         """
-        if self.there is None or not self.equal or x.device.type != "cpu" or not ops.plain(x):
+        if (
+            self.there is None
+            or not self.equal
+            or x.device.type != "cpu"
+            or not ops.is_plain_eager(x)
+        ):
             return None
         found = x.movedim(1, -1)[self.there.squeeze(1)]
         return found if len(found) > 1 else None
@@ -44,56 +110,6 @@ class Weights(NamedTuple):
         assert self.there is not None  # noqa: S101 -- the rows came from there
         empty = torch.zeros_like(x, requires_grad=False).movedim(1, -1)
         return empty.index_put((self.there.squeeze(1),), rows).movedim(-1, 1)
-
-
-def weights_of(x: Tensor, mask: Tensor | None, sample_weight: Tensor | None) -> Weights | None:
-    """Return the weights of the values of `x`; `None` where all count once.
-
-    Args:
-        x: input, shape ``(N, C, *)``.
-        mask: which positions there are, a bool of shape ``(N, *)``.
-        sample_weight: how often each sample counts, shape ``(N,)``.
-
-    Raises:
-        ShapeError: the mask or the weights have another shape.
-        DTypeError: the mask is not bool, or the weights are bool or complex.
-        DeviceError: they are on another device than `x`.
-    """
-    if mask is None and sample_weight is None:
-        return None
-    values, there = x.new_ones((), dtype=torch.float64), None
-    if mask is not None:
-        _check_mask(x, mask)
-        there = mask.unsqueeze(1)
-        values = there.double()
-    if sample_weight is not None:
-        _check_sample_weight(x, sample_weight)
-        values = values * sample_weight.double().reshape(-1, *(1,) * (x.ndim - 1))
-    values = values.expand(x.shape[0], 1, *x.shape[2:])
-    return Weights(values, there, equal=sample_weight is None)
-
-
-def check_companions(
-    x: Tensor, residual: Tensor | None, mask: Tensor | None, sample_weight: Tensor | None
-) -> None:
-    """Refuse what goes with `x` and does not fit it, before `x` is cut into parts.
-
-    Args:
-        x: input, shape ``(N, C, *)``.
-        residual: of its shape.
-        mask: which positions there are, a bool of shape ``(N, *)``.
-        sample_weight: how often each sample counts, shape ``(N,)``.
-
-    Raises:
-        ShapeError: one of them has another shape.
-        DTypeError: one of them has a dtype that does not go with it.
-        DeviceError: one of them is on another device.
-    """
-    check_residual(x, residual)
-    if mask is not None:
-        _check_mask(x, mask)
-    if sample_weight is not None:
-        _check_sample_weight(x, sample_weight)
 
 
 def _check_mask(x: Tensor, mask: Tensor) -> None:

@@ -1,0 +1,110 @@
+"""Options of a normalization, validated when they are set and not at each call."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+from batchnorm.errors import OptionError
+from batchnorm.kernels import PLAIN, Epilogue, RunningStats
+
+_NONFINITE = ("skip", "propagate", "raise")
+_ACTIVATIONS = ("relu", "leaky_relu", "silu")
+
+
+class Options(NamedTuple):
+    """Valid options; make them with `options_of`.
+
+    Attributes:
+        epilogue: the activation.
+        nonfinite: ``skip``, ``propagate`` or ``raise``: what becomes of the running statistics
+            after a batch with a statistic that is not finite.
+        correction: the running variance takes in the squared deviations divided by
+            count - correction.
+    """
+
+    epilogue: Epilogue = PLAIN
+    nonfinite: str = "skip"
+    correction: int = 1
+
+    def running(
+        self,
+        mean: Tensor | None,
+        var: Tensor | None,
+        counter: Tensor | None,
+        skipped: Tensor | None,
+        momentum: float | Tensor | None,
+    ) -> RunningStats | None:
+        """Return what a batch updates, `None` where it is nothing.
+
+        Raises:
+            OptionError: the momentum is `None`, and there is no counter.
+        """
+        if mean is None and var is None and counter is None:
+            return None
+        if momentum is None and counter is None:
+            raise OptionError(
+                "momentum=None averages all batches so far and needs their number, "
+                "got num_batches_tracked=None: give the counter, or a momentum"
+            )
+        skip = self.nonfinite == "skip"
+        return RunningStats(mean, var, counter, momentum, skip, skipped, self.correction)
+
+
+def options_of(
+    activation: str | None = None,
+    negative_slope: float = 0.01,
+    nonfinite: str = "skip",
+    correction: int = 1,
+) -> Options:
+    """Return the options of a layer or a call.
+
+    Args:
+        activation: ``relu``, ``leaky_relu``, ``silu`` or `None`.
+        negative_slope: slope of ``leaky_relu`` below zero.
+        nonfinite: as in `Options`.
+        correction: as in `Options`.
+
+    Raises:
+        OptionError: one of them is unknown or out of range.
+
+    Example:
+        >>> options_of("leaky_relu", 0.2).epilogue
+        Epilogue(activation='leaky_relu', alpha=0.2)
+    """
+    if nonfinite not in _NONFINITE:
+        raise OptionError(
+            f"nonfinite must be one of {', '.join(_NONFINITE)}, got {nonfinite!r}: "
+            "skip keeps the running statistics finite"
+        )
+    if correction not in (0, 1):
+        raise OptionError(
+            f"correction must be 0 or 1, got {correction}: "
+            "1 stores the unbiased variance, as torch, and 0 the biased one"
+        )
+    return Options(epilogue_of(activation, negative_slope), nonfinite, correction)
+
+
+def epilogue_of(activation: str | None, negative_slope: float = 0.01) -> Epilogue:
+    """Return an activation as the kernels take it.
+
+    Args:
+        activation: ``relu``, ``leaky_relu``, ``silu`` or `None`.
+        negative_slope: slope of ``leaky_relu`` below zero.
+
+    Raises:
+        OptionError: the activation is unknown, or the slope not positive.
+    """
+    if activation is None:
+        return PLAIN
+    if activation not in _ACTIVATIONS:
+        raise OptionError(
+            f"activation must be None or one of {', '.join(_ACTIVATIONS)}, got {activation!r}: "
+            "put any other behind the layer"
+        )
+    if activation != "leaky_relu":
+        return Epilogue(activation)
+    if not negative_slope > 0.0:
+        raise OptionError(
+            f"negative_slope must be positive, got {negative_slope}: for zero take relu"
+        )
+    return Epilogue(activation, float(negative_slope))
