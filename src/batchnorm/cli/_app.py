@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
-from ..errors import BatchNormError
-from . import bench, convert, fold, insert, recalibrate, report, study
+from batchnorm._version import __version__
+from batchnorm.cli import bench, convert, fold, insert, recalibrate, report, study
+from batchnorm.errors import BatchNormError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 # Click's base of every usage error, wherever this version of Typer keeps Click.

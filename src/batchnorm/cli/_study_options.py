@@ -2,8 +2,8 @@
 
 import math
 
-from ..errors import OptionError
-from ..lab import Own
+from batchnorm.errors import OptionError
+from batchnorm.lab import Own
 
 
 def own_of(model: str | None, data: str | None) -> Own | None:

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from ..lab import Study
-from ..lab.findings import Findings
-from ..lab.ledger import Ledger
+from batchnorm.lab import Study
+from batchnorm.lab.findings import Findings
+from batchnorm.lab.ledger import Ledger
 
 _COLOURS = {
     "reproduced": "green",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..lab import Options, Study
+    from batchnorm.lab import Options, Study
 
 app = typer.Typer()
 
@@ -21,8 +21,8 @@ def study(context: typer.Context) -> None:
 @app.command("list")
 def list_studies() -> None:
     """List the studies, their questions and the claims that they judge."""
-    from ..lab import STUDIES
-    from ._tables import studies_table
+    from batchnorm.cli._tables import studies_table
+    from batchnorm.lab import STUDIES
 
     studies_table(STUDIES.values())
 
@@ -69,9 +69,9 @@ def run_study(
     ] = None,
 ) -> None:
     """Run a study and write its report; the same command again goes on where it stopped."""
-    from .. import lab
-    from ..lab import ledger, report
-    from ._study_options import own_of, setting_of
+    from batchnorm import lab
+    from batchnorm.cli._study_options import own_of, setting_of
+    from batchnorm.lab import ledger, report
 
     study = None if name == ledger.ALL else lab.get(name)
     report.require()
@@ -99,10 +99,10 @@ def run_study(
 
 
 def _run_one(study: "Study", options: "Options") -> None:
-    from .. import lab
-    from ..lab import report
-    from ._progress import following
-    from ._tables import say, verdicts_table
+    from batchnorm import lab
+    from batchnorm.cli._progress import following
+    from batchnorm.cli._tables import say, verdicts_table
+    from batchnorm.lab import report
 
     folder = options.out
     with following(study.title) as tell:
@@ -118,10 +118,10 @@ def _run_one(study: "Study", options: "Options") -> None:
 
 
 def _run_all(options: "Options") -> None:
-    from ..lab import all_studies
-    from ..lab.report import ledger as page
-    from ._progress import counting
-    from ._tables import claims_table, say
+    from batchnorm.cli._progress import counting
+    from batchnorm.cli._tables import claims_table, say
+    from batchnorm.lab import all_studies
+    from batchnorm.lab.report import ledger as page
 
     ended = []
     with counting("trials") as tell:

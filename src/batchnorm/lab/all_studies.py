@@ -4,12 +4,12 @@ import shlex
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 
-from ..errors import OptionError
-from . import engine, ledger, registry, tasks, workers
-from .engine import Options, Progress
-from .ledger import Ledger, Part
-from .records import Damage
-from .study import Study
+from batchnorm.errors import OptionError
+from batchnorm.lab import engine, ledger, registry, tasks, workers
+from batchnorm.lab.engine import Options, Progress
+from batchnorm.lab.ledger import Ledger, Part
+from batchnorm.lab.records import Damage
+from batchnorm.lab.study import Study
 
 Tell = Callable[[float, float, str], None]
 _DECIDING = ("scale", "task", "seeds", "steps", "device")

@@ -7,11 +7,11 @@ from itertools import product
 
 import numpy as np
 
-from ..errors import RunError
-from . import comparison
-from .comparison import Rank, Setting, Value
-from .estimates import Median
-from .findings import (
+from batchnorm.errors import RunError
+from batchnorm.lab import comparison
+from batchnorm.lab.comparison import Rank, Setting, Value
+from batchnorm.lab.estimates import Median
+from batchnorm.lab.findings import (
     ACCURACY,
     STEPS,
     Axis,
@@ -24,8 +24,8 @@ from .findings import (
     Points,
     Table,
 )
-from .plan import Settings
-from .results import Results
+from batchnorm.lab.plan import Settings
+from batchnorm.lab.results import Results
 
 
 def steps_text(value: float, limit: float) -> str:

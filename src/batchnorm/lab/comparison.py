@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import RunError
-from . import statistics
-from .estimates import Difference, Extreme, Median, Offset, Ratio
-from .plan import Settings
-from .results import Results, TrialResult
+from batchnorm.errors import RunError
+from batchnorm.lab import statistics
+from batchnorm.lab.estimates import Difference, Extreme, Median, Offset, Ratio
+from batchnorm.lab.plan import Settings
+from batchnorm.lab.results import Results, TrialResult
 
 Value = Callable[[TrialResult], float]
 Rank = Callable[["Setting"], tuple[float, ...]]

@@ -1,29 +1,21 @@
 """What decides the records of a run, and whether a folder holds the run that was asked for."""
 
 import json
-import os
-import platform
 from dataclasses import asdict
 
-import numpy as np
 import torch
 
-from .. import __version__
-from ..errors import RunError
-from .own import Own
-from .plan import Plan, Scale
-from .store import Json, RunFolder
-from .study import Study
-from .tasks import Task
+from batchnorm._pages import environment
+from batchnorm._version import __version__
+from batchnorm.errors import RunError
+from batchnorm.lab.own import Own
+from batchnorm.lab.plan import Plan, Scale
+from batchnorm.lab.store import Json, RunFolder
+from batchnorm.lab.study import Study
+from batchnorm.lab.tasks import Task
 
 FORMAT = 2
 _NAME = "config.json"
-
-
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
 def of(
@@ -77,19 +69,6 @@ def claim(folder: RunFolder, config: Json) -> None:
     folder.create()
     folder.write_json("environment.json", environment())
     folder.write_json(_NAME, config)
-
-
-def environment() -> Json:
-    """Return what a reader needs to know about the machine."""
-    return {
-        "batchnorm": __version__,
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": cores(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
 
 
 def compare(folder: RunFolder, existing: Json, config: Json) -> None:

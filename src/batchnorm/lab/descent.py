@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .plan import Settings
+from batchnorm.lab.plan import Settings
 
 
 class Descent:

@@ -10,13 +10,14 @@ from typing import Any
 
 import torch
 
-from ..errors import DataError, OptionError
-from . import configuration, tasks, workers
-from .own import Own
-from .plan import Plan, Scale, Trial
-from .records import Damage
-from .store import RunFolder
-from .study import Job, Study
+from batchnorm._pages import cores
+from batchnorm.errors import DataError, OptionError
+from batchnorm.lab import configuration, tasks, workers
+from batchnorm.lab.own import Own
+from batchnorm.lab.plan import Plan, Scale, Trial
+from batchnorm.lab.records import Damage
+from batchnorm.lab.store import RunFolder
+from batchnorm.lab.study import Job, Study
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def run(study: Study, options: Options, tell: Tell, pool: workers.Pool | None = 
     if options.own is not None:
         study = options.own.adapt(study)
     plan = settle(study, options)
-    jobs = configuration.cores() if options.jobs is None else options.jobs
+    jobs = cores() if options.jobs is None else options.jobs
     folder = RunFolder(options.out)
     existing = configuration.read(folder)
     task = _load(study, options)

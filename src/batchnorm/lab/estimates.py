@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from .numbers import number
+from batchnorm._pages import number
 
 _MANY, _HUGE = 1_000, 1e6
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from .estimates import Estimate
+from batchnorm.lab.estimates import Estimate
 
 Outcome = Literal["reproduced", "not reproduced", "mixed", "not determined"]
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .._files import write_atomically
-from ..errors import RunError
-from . import registry, results
-from .findings import Findings, Outcome, Verdict
-from .results import Results
-from .store import RunFolder
-from .study import Study
+from batchnorm._pages import write_atomically
+from batchnorm.errors import RunError
+from batchnorm.lab import registry, results
+from batchnorm.lab.findings import Findings, Outcome, Verdict
+from batchnorm.lab.results import Results
+from batchnorm.lab.store import RunFolder
+from batchnorm.lab.study import Study
 
 ALL = "all"
 OUTCOMES: tuple[Outcome, ...] = ("reproduced", "mixed", "not reproduced", "not determined")

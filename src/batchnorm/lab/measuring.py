@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 
-from ..errors import RunError
-from .plan import Plan, Trial
-from .records import Damage, Record, finite
-from .study import Job
-from .tasks import Task
+from batchnorm.errors import RunError
+from batchnorm.lab.plan import Plan, Trial
+from batchnorm.lab.records import Damage, Record, finite
+from batchnorm.lab.study import Job
+from batchnorm.lab.tasks import Task
 
 Function = Callable[[Trial, Task, torch.Generator], Mapping[str, Any]]
 

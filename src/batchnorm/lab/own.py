@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .. import _named, surgery
-from ..errors import DataError, OptionError
-from .networks import without_normalization
-from .plan import Settings
-from .study import Study
-from .tasks import OWN, Task
+from batchnorm import _named, surgery
+from batchnorm.errors import DataError, OptionError
+from batchnorm.lab.networks import without_normalization
+from batchnorm.lab.plan import Settings
+from batchnorm.lab.study import Study
+from batchnorm.lab.tasks import OWN, Task
 
 MOST = 10_000
 _EVERY, _FEWEST = 5, 20

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from typing import Any, Literal
 
-from ..errors import OptionError
+from batchnorm.errors import OptionError
 
 Settings = Mapping[str, float]
 Scale = Literal["quick", "default", "paper"]

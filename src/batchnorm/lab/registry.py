@@ -1,20 +1,20 @@
 """The studies that exist, by name."""
 
-from ..errors import OptionError
-from .studies.batch_size import BATCH_SIZE
-from .studies.convergence import CONVERGENCE
-from .studies.covariate_shift import COVARIATE_SHIFT
-from .studies.deep_chain import DEEP_CHAIN
-from .studies.initialization import INITIALIZATION
-from .studies.landscape import LANDSCAPE
-from .studies.learning_rate import LEARNING_RATE
-from .studies.noisy import NOISY
-from .studies.norms import NORMS
-from .studies.outside_gradient import OUTSIDE_GRADIENT
-from .studies.regularization import REGULARIZATION
-from .studies.saturating import SATURATING
-from .studies.scale_invariance import SCALE_INVARIANCE
-from .study import Study
+from batchnorm.errors import OptionError
+from batchnorm.lab.studies.batch_size import BATCH_SIZE
+from batchnorm.lab.studies.convergence import CONVERGENCE
+from batchnorm.lab.studies.covariate_shift import COVARIATE_SHIFT
+from batchnorm.lab.studies.deep_chain import DEEP_CHAIN
+from batchnorm.lab.studies.initialization import INITIALIZATION
+from batchnorm.lab.studies.landscape import LANDSCAPE
+from batchnorm.lab.studies.learning_rate import LEARNING_RATE
+from batchnorm.lab.studies.noisy import NOISY
+from batchnorm.lab.studies.norms import NORMS
+from batchnorm.lab.studies.outside_gradient import OUTSIDE_GRADIENT
+from batchnorm.lab.studies.regularization import REGULARIZATION
+from batchnorm.lab.studies.saturating import SATURATING
+from batchnorm.lab.studies.scale_invariance import SCALE_INVARIANCE
+from batchnorm.lab.study import Study
 
 STUDIES: dict[str, Study] = {
     study.name: study

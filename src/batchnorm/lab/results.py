@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import RunError
-from . import configuration, registry
-from .own import Own
-from .plan import Plan, Settings, Trial
-from .records import Damage, Record
-from .store import Json, RunFolder
-from .study import Study
+from batchnorm.errors import RunError
+from batchnorm.lab import configuration, registry
+from batchnorm.lab.own import Own
+from batchnorm.lab.plan import Plan, Settings, Trial
+from batchnorm.lab.records import Damage, Record
+from batchnorm.lab.store import Json, RunFolder
+from batchnorm.lab.study import Study
 
 Find = Callable[[str], Study]
 

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .estimates import Difference, Level, Median, Offset, Ratio
+from batchnorm.lab.estimates import Difference, Level, Median, Offset, Ratio
 
 RESAMPLES, CONFIDENCE, _SEED = 10_000, 0.95, 20150211
 

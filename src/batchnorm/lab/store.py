@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from .._files import write_atomically
-from ..errors import MissingExtraError, RunError
-from .plan import Plan, Trial
-from .records import Damage, History, Record, encode, read
-from .study import Study
+from batchnorm._pages import require, write_atomically
+from batchnorm.errors import RunError
+from batchnorm.lab.plan import Plan, Trial
+from batchnorm.lab.records import Damage, History, Record, encode, read
+from batchnorm.lab.study import Study
 
 Json = dict[str, Any]
 
@@ -164,12 +164,9 @@ class TrialFiles:
 
 
 def _serialize(tensors: Mapping[str, torch.Tensor]) -> bytes:
-    try:
-        from safetensors.torch import save
-    except ImportError as error:
-        raise MissingExtraError(
-            f"the lab keeps weights with safetensors ({error}): pip install 'batchnorm[lab]'"
-        ) from error
+    require("the lab", "safetensors")
+    from safetensors.torch import save
+
     return save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
 
 

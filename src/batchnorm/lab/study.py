@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import nn
 
-from ..errors import OptionError
-from .plan import SCALES, Plan, Scale, Settings, Trial
-from .records import Damage
-from .tasks import OWN, Task
+from batchnorm.errors import OptionError
+from batchnorm.lab.plan import SCALES, Plan, Scale, Settings, Trial
+from batchnorm.lab.records import Damage
+from batchnorm.lab.tasks import OWN, Task
 
 if TYPE_CHECKING:
-    from .findings import Findings
-    from .results import Results
-    from .store import TrialFiles
+    from batchnorm.lab.findings import Findings
+    from batchnorm.lab.results import Results
+    from batchnorm.lab.store import TrialFiles
 
 Network = Callable[[Task, Settings, torch.Generator], nn.Module]
 

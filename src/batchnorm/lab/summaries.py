@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from . import comparison, statistics
-from .estimates import Difference, Ratio
-from .plan import Settings
-from .results import Results, TrialResult
+from batchnorm.lab import comparison, statistics
+from batchnorm.lab.estimates import Difference, Ratio
+from batchnorm.lab.plan import Settings
+from batchnorm.lab.results import Results, TrialResult
 
 Value = TypeVar("Value")
 Trains = Callable[[TrialResult], bool]

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..errors import RunError
-from . import descent, schedule
-from .plan import Plan, Trial
-from .probes import Moment, Nothing, Probe
-from .records import Damage, Record, finite
-from .study import Job
+from batchnorm.errors import RunError
+from batchnorm.lab import descent, schedule
+from batchnorm.lab.plan import Plan, Trial
+from batchnorm.lab.probes import Moment, Nothing, Probe
+from batchnorm.lab.records import Damage, Record, finite
+from batchnorm.lab.study import Job
 
 FIELDS = ("step", "train_loss", "test_loss", "test_accuracy")
 _EVALUATED_AT_ONCE = 1_000  # images: a convolution's activations of a whole test set fill gigabytes

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from .claims import CLAIMS
-from .estimates import Extreme
-from .findings import Effect, Outcome, Verdict
+from batchnorm.lab.claims import CLAIMS
+from batchnorm.lab.estimates import Extreme
+from batchnorm.lab.findings import Effect, Outcome, Verdict
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Iterable
 
-from . import comparison
-from .comparison import Setting
-from .findings import Setting as Row
-from .numbers import number
-from .results import Results
+from batchnorm._pages import number
+from batchnorm.lab import comparison
+from batchnorm.lab.comparison import Setting
+from batchnorm.lab.findings import Setting as Row
+from batchnorm.lab.results import Results
 
 NOT_STATED = "not stated"
 _INTERVALS = (

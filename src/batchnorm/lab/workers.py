@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Self
 
-from ..errors import RunError
+from batchnorm.errors import RunError
 
 Tell = Callable[[Any], None]
 Work = Callable[[Any, Tell], Any]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..networks import deep_linear
-from ..plan import Trial
-from ..tasks import Task
+from batchnorm.lab.networks import deep_linear
+from batchnorm.lab.plan import Trial
+from batchnorm.lab.tasks import Task
 
 _DECADES, _PER_DECADE = 6, 10
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..plan import Trial
-from ..tasks import Task
+from batchnorm.lab.plan import Trial
+from batchnorm.lab.tasks import Task
 
 POINTS = 20
 _UNITS, _SCALE, _EPS = 100, 0.1, 1e-5

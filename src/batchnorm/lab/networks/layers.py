@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..plan import Settings
-from .norms import normalization
+from batchnorm.lab.networks.norms import normalization
+from batchnorm.lab.plan import Settings
 
 
 @dataclass(frozen=True)

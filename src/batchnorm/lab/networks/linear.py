@@ -5,9 +5,9 @@ import math
 import torch
 from torch import nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .layers import Style
+from batchnorm.lab.networks.layers import Style
+from batchnorm.lab.plan import Settings
+from batchnorm.lab.tasks import Task
 
 DEPTH, WIDTH = 25, 10
 

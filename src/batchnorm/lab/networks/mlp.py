@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .layers import Style, dropout
+from batchnorm.lab.networks.layers import Style, dropout
+from batchnorm.lab.plan import Settings
+from batchnorm.lab.tasks import Task
 
 HIDDEN_LAYERS, WIDTH = 3, 100
 

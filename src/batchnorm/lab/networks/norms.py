@@ -6,8 +6,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from ...errors import OptionError
-from ...nn import (
+from batchnorm.errors import OptionError
+from batchnorm.lab.plan import Settings
+from batchnorm.nn import (
     BatchNorm1d,
     BatchNorm2d,
     BatchRenorm1d,
@@ -16,7 +17,6 @@ from ...nn import (
     GhostBatchNorm2d,
     RenormWarmup,
 )
-from ..plan import Settings
 
 _EPS = 1e-5
 _CHANNELS_OF_A_GROUP, _GHOST = 8, 16

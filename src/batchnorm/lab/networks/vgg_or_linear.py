@@ -3,10 +3,10 @@
 import torch
 from torch import nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .linear import deep_linear
-from .vgg import vgg
+from batchnorm.lab.networks.linear import deep_linear
+from batchnorm.lab.networks.vgg import vgg
+from batchnorm.lab.plan import Settings
+from batchnorm.lab.tasks import Task
 
 
 def vgg_or_linear(

@@ -6,8 +6,8 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..plan import Settings
-from ..tasks import Task
+from batchnorm.lab.plan import Settings
+from batchnorm.lab.tasks import Task
 
 
 @dataclass(frozen=True)

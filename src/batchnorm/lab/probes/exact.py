@@ -4,7 +4,7 @@ import copy
 
 from torch import Tensor, nn
 
-from .contract import Moment
+from batchnorm.lab.probes.contract import Moment
 
 
 def doubled(moment: Moment) -> tuple[nn.Module, tuple[Tensor, Tensor]]:

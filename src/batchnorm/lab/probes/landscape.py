@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import NonFiniteError
-from ...measure import loss_landscape
-from .contract import Moment, Nothing
-from .exact import doubled
+from batchnorm.errors import NonFiniteError
+from batchnorm.lab.probes.contract import Moment, Nothing
+from batchnorm.lab.probes.exact import doubled
+from batchnorm.measure import loss_landscape
 
 _POINTS = 8
 

@@ -1,4 +1,4 @@
 """The report of a run: one HTML file that needs nothing else."""
 
-from .build import build as build
-from .build import require as require
+from batchnorm.lab.report.build import build as build
+from batchnorm.lab.report.build import require as require

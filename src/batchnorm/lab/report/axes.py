@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ..findings import Axis
-from ..numbers import number
+from batchnorm._pages import number
+from batchnorm.lab.findings import Axis
 
 Plot = dict[str, Any]
 _TRANSPARENT = "rgba(0,0,0,0)"

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..findings import Bars, Point
-from . import axes
-from .axes import Plot
-from .palette import token
+from batchnorm._pages._palette import token
+from batchnorm.lab.findings import Bars, Point
+from batchnorm.lab.report import axes
+from batchnorm.lab.report.axes import Plot
 
 
 def bars(figure: Bars, arms: Sequence[str]) -> Plot:

@@ -7,14 +7,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..._files import write_atomically
-from ...errors import MissingExtraError, RunError
-from .. import ledger
-from ..findings import Table
-from ..ledger import Place
-from ..results import Results
-from . import figures, frame, palette
-from .forest import lines
+from batchnorm import _pages
+from batchnorm._pages import _palette
+from batchnorm.errors import RunError
+from batchnorm.lab import ledger
+from batchnorm.lab.findings import Table
+from batchnorm.lab.ledger import Place
+from batchnorm.lab.report import figures
+from batchnorm.lab.report.forest import lines
+from batchnorm.lab.results import Results
 
 
 def require() -> None:
@@ -23,14 +24,7 @@ def require() -> None:
     Raises:
         MissingExtraError: One is missing.
     """
-    try:
-        import jinja2  # noqa: F401
-        import plotly  # noqa: F401
-    except ImportError as error:
-        raise MissingExtraError(
-            f"a report needs the package {error.name}, which is not installed: "
-            "pip install 'batchnorm[lab]'"
-        ) from error
+    _pages.require("a report", "jinja2", "plotly")
 
 
 def build(results: Results, path: Path) -> Path:
@@ -57,7 +51,7 @@ def save(page: str, path: Path) -> Path:
         RunError: The file cannot be written.
     """
     try:
-        write_atomically(path, page.encode())
+        _pages.write_atomically(path, page.encode())
     except OSError as error:
         raise RunError(
             f"the report {path} cannot be written ({error.strerror}): check the folder"
@@ -78,8 +72,9 @@ def render(results: Results, place: Place | None = None) -> str:
     sections = [_section(number, figure, arms) for number, figure in enumerate(findings.figures)]
     plots = {plot["id"]: plot["figure"] for section in sections for plot in section["plots"]}
     target = results.plan.headline_target if results.plan.targets else None
-    return frame.render(
-        resources.files(__package__).joinpath("template.html.j2").read_text(),
+    return _pages.render(
+        template("template"),
+        {"effects": template("effects")},
         findings=findings,
         place=place,
         verdicts=[(verdict, lines(verdict)) for verdict in findings.verdicts],
@@ -94,9 +89,14 @@ def render(results: Results, place: Place | None = None) -> str:
         results=results,
         sections=sections,
         plots=_embed(plots),
-        palettes=_embed({"light": palette.LIGHT, "dark": palette.DARK}),
+        palettes=_embed({"light": _palette.LIGHT, "dark": _palette.DARK}),
         plotly=_plotly(),
     )
+
+
+def template(name: str) -> str:
+    """Return a template of this folder."""
+    return resources.files(__package__).joinpath(f"{name}.html.j2").read_text()
 
 
 def _section(number: int, figure: Any, arms: list[str]) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from ..findings import Axis, Curve, Curves, Panels
-from . import axes
-from .axes import Plot
-from .palette import token
+from batchnorm._pages._palette import token
+from batchnorm.lab.findings import Axis, Curve, Curves, Panels
+from batchnorm.lab.report import axes
+from batchnorm.lab.report.axes import Plot
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")  # for the curves of one arm
 _GAP = 0.065  # between the labels at the ends of curves, as a share of the height

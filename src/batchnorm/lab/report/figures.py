@@ -5,9 +5,9 @@ A figure becomes a dictionary with ``data`` and ``layout``. Colours are tokens (
 
 from collections.abc import Sequence
 
-from ..findings import Bars, Curves, Grids, Panels, Points
-from . import bars, curves, grids, points
-from .axes import Plot
+from batchnorm.lab.findings import Bars, Curves, Grids, Panels, Points
+from batchnorm.lab.report import bars, curves, grids, points
+from batchnorm.lab.report.axes import Plot
 
 
 def draw(figure: Curves | Panels | Points | Grids | Bars, arms: Sequence[str]) -> list[Plot]:

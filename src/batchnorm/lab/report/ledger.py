@@ -2,19 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
-from .. import ledger
-from ..findings import Setting, Verdict
-from ..ledger import OUTCOMES, Judgement, Ledger, Part
-from ..results import Results
-from ..study import Study
-from . import frame
-from .build import build, require, save
-from .forest import Line, lines
-from .palette import ARMS
-from .thumbnails import caption, coloured, style, thumbnail
+from batchnorm import _pages
+from batchnorm._pages._palette import ARMS
+from batchnorm.lab import ledger
+from batchnorm.lab.findings import Setting, Verdict
+from batchnorm.lab.ledger import OUTCOMES, Judgement, Ledger, Part
+from batchnorm.lab.report.build import build, require, save, template
+from batchnorm.lab.report.forest import Line, lines
+from batchnorm.lab.report.thumbnails import caption, coloured, style, thumbnail
+from batchnorm.lab.results import Results
+from batchnorm.lab.study import Study
 
 _PAGE = "index.html"
 
@@ -84,8 +83,9 @@ def render(found: Ledger) -> str:
     """Return the page."""
     require()
     judgements = found.judgements
-    return frame.render(
-        resources.files(__package__).joinpath("ledger.html.j2").read_text(),
+    return _pages.render(
+        template("ledger"),
+        {"effects": template("effects")},
         ledger=found,
         cards=[_card(one) for one in judgements],
         claims=len({one.verdict.claim for one in judgements}),

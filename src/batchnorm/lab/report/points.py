@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 
-from ..findings import Point, Points
-from . import axes
-from .axes import Plot
-from .palette import token
+from batchnorm._pages._palette import token
+from batchnorm.lab.findings import Point, Points
+from batchnorm.lab.report import axes
+from batchnorm.lab.report.axes import Plot
 
 
 def points(figure: Points, arms: Sequence[str]) -> Plot:

@@ -4,10 +4,23 @@ import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from ..findings import Axis, Bars, Curve, Curves, Figure, Grid, Grids, Panels, Point, Points, Table
-from . import svg
-from .palette import token
-from .svg import Element, Place, Scale
+from batchnorm._pages import _svg
+from batchnorm._pages._palette import token
+from batchnorm._pages._svg import Element, Place
+from batchnorm.lab.findings import (
+    Axis,
+    Bars,
+    Curve,
+    Curves,
+    Figure,
+    Grid,
+    Grids,
+    Panels,
+    Point,
+    Points,
+    Table,
+)
+from batchnorm.lab.report.scale import Scale
 
 WIDTH, HEIGHT, _EDGE = 240.0, 128.0, 5.0
 _FEW = 12  # so many points were chosen, and are not a course in time
@@ -21,7 +34,7 @@ def thumbnail(figure: Figure, arms: Sequence[str]) -> str:
         figure: What to draw.
         arms: Names of all arms in the order of the study, which decides their colours.
     """
-    drawing = svg.drawing(WIDTH, HEIGHT, _words(figure), "thumbnail")
+    drawing = _svg.drawing(WIDTH, HEIGHT, _words(figure), "thumbnail")
 
     def kind(arm: str) -> str:
         return style(arm, arms)
@@ -38,7 +51,7 @@ def thumbnail(figure: Figure, arms: Sequence[str]) -> str:
         _grids(drawing, figure)
     else:
         return ""
-    return svg.text(drawing)
+    return _svg.text(drawing)
 
 
 def style(arm: str, arms: Sequence[str]) -> str:
@@ -85,7 +98,7 @@ def _curves(drawing: Element, figure: Curves, kind: Kind) -> None:
     values = [v for c in figure.curves for side in (c.low, c.middle, c.high) for v in side]
     y = Scale.of(figure.y, [*values, *figure.marks], HEIGHT - _EDGE, _EDGE)
     for mark in figure.marks:
-        svg.line(drawing, (0, y(mark)), (WIDTH, y(mark)), "mark")
+        _svg.line(drawing, (0, y(mark)), (WIDTH, y(mark)), "mark")
     for curve in figure.curves:
         _band(drawing, curve, x, y, kind)
     for curve in figure.curves:
@@ -99,11 +112,11 @@ def _panels(drawing: Element, figure: Panels, kind: Kind) -> None:
     for number, panel in enumerate(figure.panels):
         x = Scale.of(figure.x, panel.x, number * width + _EDGE, (number + 1) * width - _EDGE)
         if number:
-            svg.line(drawing, (number * width, 0), (number * width, HEIGHT), "rule")
+            _svg.line(drawing, (number * width, 0), (number * width, HEIGHT), "rule")
         _band(drawing, panel, x, y, kind)
         for side in (panel.low, panel.high):
             for run in _runs(panel, side, x, y):
-                svg.path(drawing, run, f"{kind(panel.arm)} edge")
+                _svg.path(drawing, run, f"{kind(panel.arm)} edge")
         _line(drawing, panel, panel.middle, x, y, kind(panel.arm))
 
 
@@ -115,14 +128,14 @@ def _band(drawing: Element, curve: Curve, x: Scale, y: Scale, kind: Kind) -> Non
     ]
     if sides:
         below, above = ([(side[0], side[part]) for side in sides] for part in (1, 2))
-        svg.path(drawing, [*below, *reversed(above)], f"{kind(curve.arm)} band", closed=True)
+        _svg.path(drawing, [*below, *reversed(above)], f"{kind(curve.arm)} band", closed=True)
 
 
 def _line(
     drawing: Element, curve: Curve, values: Sequence[float], x: Scale, y: Scale, kind: str
 ) -> None:
     for run in _runs(curve, values, x, y):
-        svg.path(drawing, run, f"{kind} curve dashed" if curve.dashed else f"{kind} curve")
+        _svg.path(drawing, run, f"{kind} curve dashed" if curve.dashed else f"{kind} curve")
         if len(curve.x) <= _FEW:
             for place in run:
                 _dot(drawing, place, f"{kind} dot", 2.4)
@@ -146,11 +159,11 @@ def _points(drawing: Element, figure: Points, kind: Kind) -> None:
     gaps = sum(one.group != other.group for one, other in pairwise(figure.points))
     row = (HEIGHT - 2 * _EDGE) / (len(figure.points) + 0.6 * gaps)
     for mark in figure.marks:
-        svg.line(drawing, (x(mark), 0), (x(mark), HEIGHT), "mark")
+        _svg.line(drawing, (x(mark), 0), (x(mark), HEIGHT), "mark")
     down = _EDGE + row / 2
     for number, point in enumerate(figure.points):
         if number and figure.points[number - 1].group != point.group:
-            svg.line(drawing, (0, down - 0.2 * row), (WIDTH, down - 0.2 * row), "rule")
+            _svg.line(drawing, (0, down - 0.2 * row), (WIDTH, down - 0.2 * row), "rule")
             down += 0.6 * row
         if not math.isnan(point.value):
             _point(drawing, point, x, down, kind(point.arm), min(4.0, 0.4 * row))
@@ -158,11 +171,11 @@ def _points(drawing: Element, figure: Points, kind: Kind) -> None:
 
 
 def _point(drawing: Element, point: Point, x: Scale, down: float, kind: str, radius: float) -> None:
-    svg.line(drawing, (x(point.low), down), (x(point.high), down), f"{kind} interval")
+    _svg.line(drawing, (x(point.low), down), (x(point.high), down), f"{kind} interval")
     at = x(point.value)
     if math.isinf(point.value):
         wings = [(at - radius, down - radius), (at + radius, down), (at - radius, down + radius)]
-        svg.path(drawing, wings, f"{kind} dot", closed=True)
+        _svg.path(drawing, wings, f"{kind} dot", closed=True)
     else:
         _dot(drawing, (at, down), f"{kind} dot", radius)
 
@@ -187,8 +200,8 @@ def _bar(drawing: Element, bar: Point, y: Scale, left: float, width: float, kind
         return
     top, middle = y(bar.value), left + width / 2
     height = max(HEIGHT - _EDGE - top, 0.5)
-    svg.put(drawing, "rect", f"{kind} bar", x=left, y=top, width=width, height=height)
-    svg.line(drawing, (middle, y(bar.low)), (middle, y(bar.high)), "error")
+    _svg.put(drawing, "rect", f"{kind} bar", x=left, y=top, width=width, height=height)
+    _svg.line(drawing, (middle, y(bar.low)), (middle, y(bar.high)), "error")
 
 
 def _grids(drawing: Element, figure: Grids) -> None:
@@ -203,7 +216,7 @@ def _grid(drawing: Element, grid: Grid, corner: Place, width: float, height: flo
     rows, columns = len(grid.rows), len(grid.columns)
     for up, values in enumerate(grid.values):
         for right, value in enumerate(values):
-            cell = svg.put(
+            cell = _svg.put(
                 drawing,
                 "rect",
                 "none" if math.isnan(value) else "cell",
@@ -217,4 +230,4 @@ def _grid(drawing: Element, grid: Grid, corner: Place, width: float, height: flo
 
 
 def _dot(drawing: Element, place: Place, kind: str, radius: float) -> None:
-    svg.put(drawing, "circle", kind, cx=place[0], cy=place[1], r=radius)
+    _svg.put(drawing, "circle", kind, cx=place[0], cy=place[1], r=radius)

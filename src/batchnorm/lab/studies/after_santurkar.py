@@ -13,15 +13,15 @@ from functools import partial
 
 import numpy as np
 
-from .. import charts, comparison, words
-from ..comparison import Setting, Value
-from ..findings import ACCURACY, Axis, Curves
-from ..findings import Setting as Row
-from ..networks import vgg_or_linear
-from ..plan import Plan, Scale, Settings
-from ..results import Results, TrialResult
-from ..study import Arm
-from ..tasks import OWN
+from batchnorm.lab import charts, comparison, words
+from batchnorm.lab.comparison import Setting, Value
+from batchnorm.lab.findings import ACCURACY, Axis, Curves
+from batchnorm.lab.findings import Setting as Row
+from batchnorm.lab.networks import vgg_or_linear
+from batchnorm.lab.plan import Plan, Scale, Settings
+from batchnorm.lab.results import Results, TrialResult
+from batchnorm.lab.study import Arm
+from batchnorm.lab.tasks import OWN
 
 ARMS: tuple[Arm, ...] = (
     Arm("plain", "without BN", vgg_or_linear, dashed=True),

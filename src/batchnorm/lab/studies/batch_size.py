@@ -10,15 +10,15 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, words
-from ..comparison import Setting
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings, Table
-from ..networks import mlp
-from ..plan import Plan
-from ..results import Results
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab import charts, comparison, words
+from batchnorm.lab.comparison import Setting
+from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.plan import Plan
+from batchnorm.lab.results import Results
+from batchnorm.lab.study import Arm, Study
+from batchnorm.lab.training import Training
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _USUAL = 32
 

@@ -10,17 +10,21 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, words
-from ..comparison import Setting
-from ..findings import STEPS, Axis, Explanation, Findings, Panels
-from ..findings import Setting as Row
-from ..networks import mlp
-from ..plan import Plan, Scale
-from ..probes import UnitInput
-from ..results import Results
-from ..study import Arm, Study
-from ..training import Training
-from .convergence_verdicts import fewer_steps, stable_distribution, trainable_sigmoid
+from batchnorm.lab import charts, comparison, words
+from batchnorm.lab.comparison import Setting
+from batchnorm.lab.findings import STEPS, Axis, Explanation, Findings, Panels
+from batchnorm.lab.findings import Setting as Row
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.plan import Plan, Scale
+from batchnorm.lab.probes import UnitInput
+from batchnorm.lab.results import Results
+from batchnorm.lab.studies.convergence_verdicts import (
+    fewer_steps,
+    stable_distribution,
+    trainable_sigmoid,
+)
+from batchnorm.lab.study import Arm, Study
+from batchnorm.lab.training import Training
 
 _DIGITS = Plan(
     seeds=5,

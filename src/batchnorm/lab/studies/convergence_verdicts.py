@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .. import comparison, summaries
-from ..claims import CLAIMS
-from ..comparison import Setting
-from ..estimates import Ratio
-from ..findings import Effect, Outcome, Verdict
-from ..results import Results, TrialResult
-from ..verdicts import Condition, Readings, judge, outcome
+from batchnorm.lab import comparison, summaries
+from batchnorm.lab.claims import CLAIMS
+from batchnorm.lab.comparison import Setting
+from batchnorm.lab.estimates import Ratio
+from batchnorm.lab.findings import Effect, Outcome, Verdict
+from batchnorm.lab.results import Results, TrialResult
+from batchnorm.lab.verdicts import Condition, Readings, judge, outcome
 
 _PLAIN, _NORMALIZED = "sigmoid", "sigmoid-bn"
 

@@ -10,15 +10,15 @@ from itertools import zip_longest
 
 import numpy as np
 
-from .. import comparison, words
-from ..comparison import Setting
-from ..findings import Axis, Effect, Explanation, Figure, Findings, Table
-from ..probes import Shift
-from ..results import Results
-from ..study import Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
-from . import after_santurkar as shared
+from batchnorm.lab import comparison, words
+from batchnorm.lab.comparison import Setting
+from batchnorm.lab.findings import Axis, Effect, Explanation, Figure, Findings, Table
+from batchnorm.lab.probes import Shift
+from batchnorm.lab.results import Results
+from batchnorm.lab.studies import after_santurkar as shared
+from batchnorm.lab.study import Study
+from batchnorm.lab.training import Training
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _LESS, _STRAIGHTER = 0.9, 0.05
 

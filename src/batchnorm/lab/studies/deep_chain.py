@@ -10,16 +10,16 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import charts, comparison, statistics, summaries, words
-from ..estimates import Ratio
-from ..findings import Axis, Curves, Effect, Explanation, Findings, Table
-from ..measurements.chains import step_in_chain
-from ..measuring import Measuring
-from ..numbers import number
-from ..plan import Plan
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..verdicts import Condition, Readings, judge
+from batchnorm._pages import number
+from batchnorm.lab import charts, comparison, statistics, summaries, words
+from batchnorm.lab.estimates import Ratio
+from batchnorm.lab.findings import Axis, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.measurements.chains import step_in_chain
+from batchnorm.lab.measuring import Measuring
+from batchnorm.lab.plan import Plan
+from batchnorm.lab.results import Results, TrialResult
+from batchnorm.lab.study import Arm, Study
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 
 def findings(results: Results) -> Findings:

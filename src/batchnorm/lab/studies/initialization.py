@@ -9,14 +9,14 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, summaries, words
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
-from ..networks import mlp
-from ..plan import Plan
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab import charts, comparison, summaries, words
+from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.plan import Plan
+from batchnorm.lab.results import Results, TrialResult
+from batchnorm.lab.study import Arm, Study
+from batchnorm.lab.training import Training
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _PAIRS = (("relu", "relu-bn", "ReLU"), ("sigmoid", "sigmoid-bn", "Sigmoid"))
 

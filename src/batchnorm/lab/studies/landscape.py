@@ -5,14 +5,14 @@ References:
     figures 4 (VGG) and 9 (deep linear network).
 """
 
-from .. import charts, comparison, words
-from ..findings import Axis, Effect, Explanation, Figure, Findings, Panels
-from ..probes import Landscape
-from ..results import Results
-from ..study import Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
-from . import after_santurkar as shared
+from batchnorm.lab import charts, comparison, words
+from batchnorm.lab.findings import Axis, Effect, Explanation, Figure, Findings, Panels
+from batchnorm.lab.probes import Landscape
+from batchnorm.lab.results import Results
+from batchnorm.lab.studies import after_santurkar as shared
+from batchnorm.lab.study import Study
+from batchnorm.lab.training import Training
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _MEASURED = {
     "smoothness": "effective smoothness",

@@ -8,16 +8,16 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, summaries, words
-from ..estimates import Difference
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
-from ..networks import mlp
-from ..plan import Plan, on_images
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..summaries import Trains
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab import charts, comparison, summaries, words
+from batchnorm.lab.estimates import Difference
+from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.plan import Plan, on_images
+from batchnorm.lab.results import Results, TrialResult
+from batchnorm.lab.study import Arm, Study
+from batchnorm.lab.summaries import Trains
+from batchnorm.lab.training import Training
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _TIMES = (5, 30)
 _MULTIPLES = (0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 100)

@@ -10,14 +10,14 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, words
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
-from ..networks import mlp
-from ..plan import Plan, on_images
-from ..results import Results
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab import charts, comparison, words
+from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.plan import Plan, on_images
+from batchnorm.lab.results import Results
+from batchnorm.lab.study import Arm, Study
+from batchnorm.lab.training import Training
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _MARGIN = 0.01
 

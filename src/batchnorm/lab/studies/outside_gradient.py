@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import charts, comparison, statistics, words
-from ..findings import Axis, Curves, Effect, Explanation, Findings
-from ..measurements.outside import POINTS, train_layer
-from ..measuring import Measuring
-from ..plan import Plan
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab import charts, comparison, statistics, words
+from batchnorm.lab.findings import Axis, Curves, Effect, Explanation, Findings
+from batchnorm.lab.measurements.outside import POINTS, train_layer
+from batchnorm.lab.measuring import Measuring
+from batchnorm.lab.plan import Plan
+from batchnorm.lab.results import Results, TrialResult
+from batchnorm.lab.study import Arm, Study
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _MEASURED = {"bias": "Size of b", "loss": "Training loss"}
 _TOLERANCE = 1e-9

@@ -7,16 +7,16 @@ References:
 
 from dataclasses import replace
 
-from .. import charts, comparison, words
-from ..estimates import Extreme
-from ..findings import Axis, Curves, Effect, Explanation, Findings, Table
-from ..measurements.scales import compare_scales
-from ..measuring import Measuring
-from ..numbers import number
-from ..plan import Plan
-from ..results import Results
-from ..study import Arm, Study
-from ..verdicts import Condition, Readings, judge
+from batchnorm._pages import number
+from batchnorm.lab import charts, comparison, words
+from batchnorm.lab.estimates import Extreme
+from batchnorm.lab.findings import Axis, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.measurements.scales import compare_scales
+from batchnorm.lab.measuring import Measuring
+from batchnorm.lab.plan import Plan
+from batchnorm.lab.results import Results
+from batchnorm.lab.study import Arm, Study
+from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _EXACT, _DEFAULT, _TOLERANCE = 1e-300, 1e-5, 1e-9
 _MEASURED = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from batchnorm.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import DataError
+from batchnorm.errors import DataError
 
 Part = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 CLASSES = 10

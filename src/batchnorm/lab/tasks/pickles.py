@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from batchnorm.errors import DataError
 
 
 class _Remembered:

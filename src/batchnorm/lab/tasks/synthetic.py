@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from ...errors import OptionError
-from .task import Task
+from batchnorm.errors import OptionError
+from batchnorm.lab.tasks.task import Task
 
 _COUNT, _WIDTH, _NOISE, _SEED = 1_000, 10, 0.1, 0
 
