@@ -1,8 +1,8 @@
 import pytest
 
 from batchnorm.bench import Case, _ratios, _traffic
-from batchnorm.bench._bars import Axis
 from batchnorm.bench._measurements import Benchmark, Measurement, Memory, Step
+from batchnorm.bench._ratio_bars import Axis
 
 OURS = (0.001, 0.002, 0.004)
 

@@ -66,7 +66,7 @@ def broken(): raise ValueError("no disk")
     )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path])
-    yield lambda model, data="batches": lab.Own(f"mine:{model}", f"mine:{data}")
+    yield lambda model, data="batches": lab.UserModel(f"mine:{model}", f"mine:{data}")
     sys.modules.pop("mine", None)
 
 
@@ -93,7 +93,7 @@ def test_values_are_predicted_with_the_squared_error(own):
 
 
 def test_no_more_than_so_many_examples_are_kept(own, monkeypatch):
-    monkeypatch.setattr("batchnorm.lab.own.MOST", 70)
+    monkeypatch.setattr("batchnorm.lab.networks.user_model.MOST", 70)
     task = own("plain").task()
     assert len(task.train_x) + len(task.test_x) == 70
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from batchnorm.errors import RunError
-from batchnorm.lab.records import Damage
-from batchnorm.lab.store import RunFolder, TrialFiles
+from batchnorm.lab.records import Damage, TrialFiles
+from batchnorm.lab.running.store import RunFolder
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "\x00"])

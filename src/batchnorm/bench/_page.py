@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from batchnorm import _pages
-from batchnorm.bench import _bars, _wording
+from batchnorm.bench import _ratio_bars, _wording
 from batchnorm.bench._measurements import Benchmark
 from batchnorm.bench._providers import PROVIDERS
 from batchnorm.bench._ratios import Table, step_ratios, tables
@@ -29,19 +29,19 @@ def render(record: Benchmark) -> str:
     require()
     found = tables(record)
     ratios = [r for t in found for row in t.rows for r in row.ratios.values()]
-    axis = _bars.Axis(ratios)
-    step_axis = _bars.Axis(r for step in record.steps for r in step_ratios(step).values())
+    axis = _ratio_bars.Axis(ratios)
+    step_axis = _ratio_bars.Axis(r for step in record.steps for r in step_ratios(step).values())
     return _pages.render(
         resources.files(__package__).joinpath("page.html.j2").read_text(),
         record=record,
         headline=headline(found),
         axis=axis,
-        overview=_bars.overview(found, axis),
+        overview=_ratio_bars.overview(found, axis),
         groups=_groups(found, axis),
         memory=_wording.memory(record),
         steps=_wording.steps(record),
         step_axis=step_axis,
-        step_chart=_bars.Chart(
+        step_chart=_ratio_bars.Chart(
             "Ratio: time of torch's step over the variant's",
             tuple(step_axis.line(step.layout, step_ratios(step)) for step in record.steps),
         ),
@@ -67,14 +67,14 @@ def _timed(record: Benchmark, name: str) -> bool:
     return any(name in found.seconds for found in record.measurements)
 
 
-def _groups(found: tuple[Table, ...], axis: _bars.Axis) -> list[dict[str, Any]]:
+def _groups(found: tuple[Table, ...], axis: _ratio_bars.Axis) -> list[dict[str, Any]]:
     """Return the tables by group, and within it by dtype and memory format."""
     groups = []
     for (group, level), members in groupby(found, lambda t: (t.group, t.level)):
         parts = [
             {
                 "title": f"{dtype}, {layout}",
-                "charts": [_bars.of_table(table, axis) for table in inside],
+                "charts": [_ratio_bars.of_table(table, axis) for table in inside],
                 "grids": [_wording.times(table) for table in inside],
             }
             for (dtype, layout), inside in _by(list(members), lambda t: (t.dtype, t.layout))

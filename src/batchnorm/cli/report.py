@@ -32,7 +32,7 @@ def report(
 def _all(folder: Path) -> None:
     from batchnorm.cli._tables import claims_table, say
     from batchnorm.lab import ledger
-    from batchnorm.lab.report import ledger as page
+    from batchnorm.lab.report import claims_page as page
 
     found = ledger.load(folder)
     path = page.write(found, found.parts)

@@ -120,12 +120,12 @@ def _run_one(study: "Study", options: "Options") -> None:
 def _run_all(options: "Options") -> None:
     from batchnorm.cli._progress import counting
     from batchnorm.cli._tables import claims_table, say
-    from batchnorm.lab import all_studies
-    from batchnorm.lab.report import ledger as page
+    from batchnorm.lab import ledger
+    from batchnorm.lab.report import claims_page as page
 
     ended = []
     with counting("trials") as tell:
-        for one in all_studies.run(options, tell):
+        for one in ledger.run(options, tell):
             path = page.write(one.ledger, [one.part])
             ended.append(one)
     for one in ended:

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from batchnorm.lab.estimates import Difference, Extreme, Level, Ratio
-from batchnorm.lab.findings import (
+from batchnorm.lab.judging.estimates import Difference, Extreme, Level, Ratio
+from batchnorm.lab.judging.findings import (
     Axis,
     Bars,
     Curve,

@@ -11,7 +11,7 @@ import pytest
 from batchnorm import lab
 from batchnorm.lab import ledger
 from batchnorm.lab.ledger import OUTCOMES, Ledger, Part
-from batchnorm.lab.report import ledger as page
+from batchnorm.lab.report import claims_page as page
 from batchnorm.lab.report.build import render
 from batchnorm.lab.studies.convergence import CONVERGENCE
 from batchnorm.lab.studies.noisy import NOISY

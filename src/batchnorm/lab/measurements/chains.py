@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from batchnorm.lab.design import Trial
 from batchnorm.lab.networks import deep_linear
-from batchnorm.lab.plan import Trial
 from batchnorm.lab.tasks import Task
 
 _DECADES, _PER_DECADE = 6, 10

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from batchnorm.lab.plan import Trial
+from batchnorm.lab.design import Trial
 from batchnorm.lab.tasks import Task
 from batchnorm.nn import BatchNorm1d, BatchNorm2d
 

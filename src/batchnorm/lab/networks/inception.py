@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from batchnorm.lab.design import Settings
 from batchnorm.lab.networks.layers import Style, dropout
-from batchnorm.lab.plan import Settings
 from batchnorm.lab.tasks import Task
 
 WIDTH, SMALL_IMAGE = 8, 16

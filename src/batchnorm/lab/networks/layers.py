@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from batchnorm.lab.networks.norms import normalization
-from batchnorm.lab.plan import Settings
+from batchnorm.lab.design import Settings
+from batchnorm.lab.networks.norm_layers import normalization
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import math
 import torch
 from torch import nn
 
+from batchnorm.lab.design import Settings
 from batchnorm.lab.networks.layers import Style
-from batchnorm.lab.plan import Settings
 from batchnorm.lab.tasks import Task
 
 DEPTH, WIDTH = 25, 10

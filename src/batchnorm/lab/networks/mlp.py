@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from batchnorm.lab.design import Settings
 from batchnorm.lab.networks.layers import Style, dropout
-from batchnorm.lab.plan import Settings
 from batchnorm.lab.tasks import Task
 
 HIDDEN_LAYERS, WIDTH = 3, 100

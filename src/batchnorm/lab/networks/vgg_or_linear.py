@@ -3,9 +3,9 @@
 import torch
 from torch import nn
 
+from batchnorm.lab.design import Settings
 from batchnorm.lab.networks.linear import deep_linear
 from batchnorm.lab.networks.vgg import vgg
-from batchnorm.lab.plan import Settings
 from batchnorm.lab.tasks import Task
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from batchnorm.lab.plan import Settings
+from batchnorm.lab.design import Settings
 from batchnorm.lab.tasks import Task
 
 

@@ -11,11 +11,11 @@ from batchnorm import _pages
 from batchnorm._pages import _palette
 from batchnorm.errors import RunError
 from batchnorm.lab import ledger
-from batchnorm.lab.findings import Table
+from batchnorm.lab.judging.findings import Table
+from batchnorm.lab.judging.results import Results
 from batchnorm.lab.ledger import Place
 from batchnorm.lab.report import figures
 from batchnorm.lab.report.forest import lines
-from batchnorm.lab.results import Results
 
 
 def require() -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from batchnorm._pages import _svg
 from batchnorm._pages._svg import Element
-from batchnorm.lab.estimates import Estimate
-from batchnorm.lab.findings import Axis, Effect, Verdict
+from batchnorm.lab.judging.estimates import Estimate
+from batchnorm.lab.judging.findings import Axis, Effect, Verdict
 from batchnorm.lab.report.scale import Scale
 
 _WIDTH, _MIDDLE, _EDGE = 300.0, 25.0, 12.0

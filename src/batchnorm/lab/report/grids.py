@@ -1,6 +1,6 @@
 """Every setting of an arm as a grid of cells."""
 
-from batchnorm.lab.findings import Grid, Grids
+from batchnorm.lab.judging.findings import Grid, Grids
 from batchnorm.lab.report import axes
 from batchnorm.lab.report.axes import Plot
 

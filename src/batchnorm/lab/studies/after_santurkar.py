@@ -13,14 +13,13 @@ from functools import partial
 
 import numpy as np
 
-from batchnorm.lab import charts, comparison, words
-from batchnorm.lab.comparison import Setting, Value
-from batchnorm.lab.findings import ACCURACY, Axis, Curves
-from batchnorm.lab.findings import Setting as Row
+from batchnorm.lab.design import Arm, Plan, Scale, Settings
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.comparison import Setting, Value
+from batchnorm.lab.judging.findings import ACCURACY, Axis, Curves
+from batchnorm.lab.judging.findings import Setting as Row
+from batchnorm.lab.judging.results import Results, TrialResult
 from batchnorm.lab.networks import vgg_or_linear
-from batchnorm.lab.plan import Plan, Scale, Settings
-from batchnorm.lab.results import Results, TrialResult
-from batchnorm.lab.study import Arm
 from batchnorm.lab.tasks import OWN
 
 ARMS: tuple[Arm, ...] = (
@@ -197,15 +196,15 @@ def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
         optimizer = f"momentum {momentum:g}, decay {decay:g}"
     elif results.config["task"] == "linear-regression":
         network, data = "25 linear maps of 10x10", "1,000 synthetic samples"
-        rate, batch, steps, here = "1e-6", "1,000, all of them", words.NOT_STATED, network
+        rate, batch, steps, here = "1e-6", "1,000, all of them", wording.NOT_STATED, network
     else:
         network, data, rate, batch, steps = "VGG", "CIFAR-10", "0.1", "128", "15,000"
         here = f"after VGG, {plan.fixed.get('width', 16):g} channels in the first of its pairs"
-    return words.settings(
+    return wording.settings(
         results,
         (
             ("Network", network, here),
-            ("Learning rate", rate, words.swept(results, "rate")),
+            ("Learning rate", rate, wording.swept(results, "rate")),
             ("Mini-batch", batch, f"{plan.fixed['batch']:g}"),
             ("Optimizer", "SGD; momentum not stated", optimizer),
             ("Steps", steps, f"{plan.steps:,}"),

@@ -10,15 +10,14 @@ from functools import partial
 
 from torch import nn
 
-from batchnorm.lab import charts, comparison, words
-from batchnorm.lab.comparison import Setting
-from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.design import Arm, Plan
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.findings import ACCURACY, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.networks import mlp
-from batchnorm.lab.plan import Plan
-from batchnorm.lab.results import Results
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.training import Training
 
 _USUAL = 32
 
@@ -59,7 +58,7 @@ def findings(results: Results) -> Findings:
             ),
         ),
     )
-    rates = words.swept(results, "rate")
+    rates = wording.swept(results, "rate")
     return Findings(
         headline=f"{verdict.reading} With a batch of {small:g} it ends at "
         f"{best['bn', small].final_accuracy:.0%}, with {usual} at "
@@ -78,11 +77,11 @@ def findings(results: Results) -> Findings:
             ),
             _table(results),
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
                 ("Network", "ResNet-50", "3 hidden layers of 100 ReLU units"),
-                ("Mini-batch", "2 to 32 on each device", words.swept(results, "batch")),
+                ("Mini-batch", "2 to 32 on each device", wording.swept(results, "batch")),
                 (
                     "Learning rate",
                     "in proportion to the batch",
@@ -94,7 +93,7 @@ def findings(results: Results) -> Findings:
             ),
             "ImageNet",
         ),
-        notes=(_EQUAL, *words.notes(results, best.values(), given=("batch",))),
+        notes=(_EQUAL, *wording.notes(results, best.values(), given=("batch",))),
     )
 
 

@@ -10,21 +10,20 @@ from functools import partial
 
 from torch import nn
 
-from batchnorm.lab import charts, comparison, words
-from batchnorm.lab.comparison import Setting
-from batchnorm.lab.findings import STEPS, Axis, Explanation, Findings, Panels
-from batchnorm.lab.findings import Setting as Row
+from batchnorm.lab.design import Arm, Plan, Scale
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.findings import STEPS, Axis, Explanation, Findings, Panels
+from batchnorm.lab.judging.findings import Setting as Row
+from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.networks import mlp
-from batchnorm.lab.plan import Plan, Scale
 from batchnorm.lab.probes import UnitInput
-from batchnorm.lab.results import Results
+from batchnorm.lab.running.training import Training
 from batchnorm.lab.studies.convergence_verdicts import (
     fewer_steps,
     stable_distribution,
     trainable_sigmoid,
 )
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.training import Training
 
 _DIGITS = Plan(
     seeds=5,
@@ -93,7 +92,7 @@ def findings(results: Results) -> Findings:
             ),
         ),
         settings=_settings(results),
-        notes=words.notes(results, best.values(), comparison.RULE),
+        notes=wording.notes(results, best.values(), comparison.RULE),
     )
 
 
@@ -153,18 +152,18 @@ def _summary(results: Results) -> tuple[str, ...]:
 
 def _settings(results: Results) -> tuple[Row, ...]:
     plan = results.plan
-    rates, scales = (words.swept(results, axis) for axis in ("rate", "scale"))
+    rates, scales = (wording.swept(results, axis) for axis in ("rate", "scale"))
     rows = (
         ("Network", "3 hidden layers of 100 sigmoid units, 10 outputs", "the same; also ReLU"),
         ("Batch normalization", "on every hidden layer, before the nonlinearity", "the same"),
         ("Initial weights", "small random Gaussian; scale not stated", f"swept: {scales}"),
-        ("Learning rate", words.NOT_STATED, f"swept, the same for every arm: {rates}"),
-        ("Optimizer", words.NOT_STATED, "stochastic gradient descent without momentum or decay"),
+        ("Learning rate", wording.NOT_STATED, f"swept, the same for every arm: {rates}"),
+        ("Optimizer", wording.NOT_STATED, "stochastic gradient descent without momentum or decay"),
         ("Mini-batch", "60", f"{plan.fixed['batch']:g}"),
         ("Steps", "50,000", f"{plan.steps:,}"),
         ("Inference statistics", "population estimates", "running averages, momentum 0.1"),
     )
-    return words.settings(results, rows, "MNIST, binary 28x28 images")
+    return wording.settings(results, rows, "MNIST, binary 28x28 images")
 
 
 _PLANS: Mapping[tuple[str, Scale], Plan] = {

@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from batchnorm.lab import comparison, summaries
-from batchnorm.lab.claims import CLAIMS
-from batchnorm.lab.comparison import Setting
-from batchnorm.lab.estimates import Ratio
-from batchnorm.lab.findings import Effect, Outcome, Verdict
-from batchnorm.lab.results import Results, TrialResult
-from batchnorm.lab.verdicts import Condition, Readings, judge, outcome
+from batchnorm.lab.design import CLAIMS
+from batchnorm.lab.judging import comparison, summaries
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.estimates import Ratio
+from batchnorm.lab.judging.findings import Effect, Outcome, Verdict
+from batchnorm.lab.judging.results import Results, TrialResult
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge, outcome
 
 _PLAIN, _NORMALIZED = "sigmoid", "sigmoid-bn"
 

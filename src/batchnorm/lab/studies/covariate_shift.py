@@ -10,15 +10,14 @@ from itertools import zip_longest
 
 import numpy as np
 
-from batchnorm.lab import comparison, words
-from batchnorm.lab.comparison import Setting
-from batchnorm.lab.findings import Axis, Effect, Explanation, Figure, Findings, Table
+from batchnorm.lab.judging import comparison, wording
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.findings import Axis, Effect, Explanation, Figure, Findings, Table
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.probes import Shift
-from batchnorm.lab.results import Results
+from batchnorm.lab.running.training import Training
 from batchnorm.lab.studies import after_santurkar as shared
-from batchnorm.lab.study import Study
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _LESS, _STRAIGHTER = 0.9, 0.05
 
@@ -58,7 +57,7 @@ def findings(results: Results) -> Findings:
             results, ("Step of the lower layers", "that of training", "the same, on the same batch")
         ),
         summary=shared.ends(results),
-        notes=(*shared.untrained(results), *words.notes(results)),
+        notes=(*shared.untrained(results), *wording.notes(results)),
     )
 
 

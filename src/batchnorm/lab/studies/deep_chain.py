@@ -11,15 +11,14 @@ from dataclasses import replace
 import numpy as np
 
 from batchnorm._pages import number
-from batchnorm.lab import charts, comparison, statistics, summaries, words
-from batchnorm.lab.estimates import Ratio
-from batchnorm.lab.findings import Axis, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.design import Arm, Plan
+from batchnorm.lab.judging import charts, comparison, intervals, summaries, wording
+from batchnorm.lab.judging.estimates import Ratio
+from batchnorm.lab.judging.findings import Axis, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.judging.results import Results, Study, TrialResult
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.measurements.chains import step_in_chain
-from batchnorm.lab.measuring import Measuring
-from batchnorm.lab.plan import Plan
-from batchnorm.lab.results import Results, TrialResult
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.measuring import Measuring
 
 
 def findings(results: Results) -> Findings:
@@ -32,7 +31,7 @@ def findings(results: Results) -> Findings:
         Condition(
             Effect(
                 "Terms of higher order over that of first order, plain",
-                statistics.ratio([_higher(t) for t in plain.trials], ones),
+                intervals.ratio([_higher(t) for t in plain.trials], ones),
             ),
             above=1,
         ),
@@ -60,19 +59,19 @@ def findings(results: Results) -> Findings:
         explanation=_EXPLANATION,
         verdicts=(verdict,),
         figures=(_safe(results, gains), _orders(results, deepest), _table(results)),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
                 ("Chain", "y = x w1 w2 ... wn, scalars", "matrices of 10x10, the loss quadratic"),
-                ("Depth n", "any", words.swept(results, "depth")),
-                ("Gain of a map", "above 1 for the explosion", words.swept(results, "gain")),
+                ("Depth n", "any", wording.swept(results, "depth")),
+                ("Gain of a map", "above 1 for the explosion", wording.swept(results, "gain")),
                 ("Learning rate", "any", f"{results.plan.fixed['rate']:g}, and a search"),
             ),
             "none: an argument",
         ),
         notes=(
             _PROMISE,
-            *words.notes(results),
+            *wording.notes(results),
         ),
     )
 

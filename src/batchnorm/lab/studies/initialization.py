@@ -9,14 +9,13 @@ from functools import partial
 
 from torch import nn
 
-from batchnorm.lab import charts, comparison, summaries, words
-from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.design import Arm, Plan
+from batchnorm.lab.judging import charts, comparison, summaries, wording
+from batchnorm.lab.judging.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study, TrialResult
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.networks import mlp
-from batchnorm.lab.plan import Plan
-from batchnorm.lab.results import Results, TrialResult
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.training import Training
 
 _PAIRS = (("relu", "relu-bn", "ReLU"), ("sigmoid", "sigmoid-bn", "Sigmoid"))
 
@@ -61,18 +60,18 @@ def findings(results: Results) -> Findings:
             ),
             charts.grids(results, target, "rate", "scale"),
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
                 ("Network", "Inception", "3 hidden layers of 100 units, ReLU and sigmoid"),
-                ("Initial weights", "not varied", f"Gaussian, {words.swept(results, 'scale')}"),
-                ("Learning rate", "not varied", words.swept(results, "rate")),
+                ("Initial weights", "not varied", f"Gaussian, {wording.swept(results, 'scale')}"),
+                ("Learning rate", "not varied", wording.swept(results, "rate")),
                 ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", words.NOT_STATED, f"{results.plan.steps:,}"),
+                ("Steps", wording.NOT_STATED, f"{results.plan.steps:,}"),
             ),
             "ImageNet",
         ),
-        notes=words.notes(results, best),
+        notes=wording.notes(results, best),
     )
 
 

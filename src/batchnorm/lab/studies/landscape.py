@@ -5,14 +5,13 @@ References:
     figures 4 (VGG) and 9 (deep linear network).
 """
 
-from batchnorm.lab import charts, comparison, words
-from batchnorm.lab.findings import Axis, Effect, Explanation, Figure, Findings, Panels
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.findings import Axis, Effect, Explanation, Figure, Findings, Panels
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.probes import Landscape
-from batchnorm.lab.results import Results
+from batchnorm.lab.running.training import Training
 from batchnorm.lab.studies import after_santurkar as shared
-from batchnorm.lab.study import Study
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
 
 _MEASURED = {
     "smoothness": "effective smoothness",
@@ -51,7 +50,7 @@ def findings(results: Results) -> Findings:
             ),
         ),
         summary=shared.ends(results),
-        notes=(*shared.untrained(results), _ABSOLUTE, *words.notes(results)),
+        notes=(*shared.untrained(results), _ABSOLUTE, *wording.notes(results)),
     )
 
 

@@ -8,16 +8,16 @@ from functools import partial
 
 from torch import nn
 
-from batchnorm.lab import charts, comparison, summaries, words
-from batchnorm.lab.estimates import Difference
-from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.design import Arm
+from batchnorm.lab.design.plan import Plan, on_images
+from batchnorm.lab.judging import charts, comparison, summaries, wording
+from batchnorm.lab.judging.estimates import Difference
+from batchnorm.lab.judging.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study, TrialResult
+from batchnorm.lab.judging.summaries import Trains
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.networks import mlp
-from batchnorm.lab.plan import Plan, on_images
-from batchnorm.lab.results import Results, TrialResult
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.summaries import Trains
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.training import Training
 
 _TIMES = (5, 30)
 _MULTIPLES = (0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 100)
@@ -86,19 +86,19 @@ def findings(results: Results) -> Findings:
             charts.accuracy_curves(results, rank, f"{target:.0%} accuracy"),
             charts.equal_settings(results, target, (("plain", "bn"),)),
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
                 ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
                 ("Base rate", "0.0015, that of the plain Inception network", f"{base:g}"),
-                ("Multiples", "1, 5 and 30", words.swept(results, "rate") + " as rates"),
+                ("Multiples", "1, 5 and 30", wording.swept(results, "rate") + " as rates"),
                 ("Optimizer", "with momentum", "without momentum or decay"),
                 ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
                 ("Steps", "2.1 to 31 million", f"{results.plan.steps:,}"),
             ),
             "ImageNet",
         ),
-        notes=words.notes(results, best, comparison.RULE),
+        notes=wording.notes(results, best, comparison.RULE),
     )
 
 

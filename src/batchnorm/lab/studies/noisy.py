@@ -10,14 +10,14 @@ from functools import partial
 
 from torch import nn
 
-from batchnorm.lab import charts, comparison, words
-from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.design import Arm
+from batchnorm.lab.design.plan import Plan, on_images
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.networks import mlp
-from batchnorm.lab.plan import Plan, on_images
-from batchnorm.lab.results import Results
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.training import Training
 
 _MARGIN = 0.01
 
@@ -48,18 +48,18 @@ def findings(results: Results) -> Findings:
             *(_curves(results, target, depth) for depth in depths),
             *(_sweep(results, depth) for depth in depths),
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
-                ("Network", "VGG", f"{words.swept(results, 'depth')} hidden layers of 100 ReLUs"),
+                ("Network", "VGG", f"{wording.swept(results, 'depth')} hidden layers of 100 ReLUs"),
                 ("Noise", "new mean in ±0.5 and deviation in 1 to 1.25 at each step", "the same"),
-                ("Learning rate", "0.1", words.swept(results, "rate")),
+                ("Learning rate", "0.1", wording.swept(results, "rate")),
                 ("Mini-batch", "128", f"{results.plan.fixed['batch']:g}"),
                 ("Steps", "15,000", f"{results.plan.steps:,}"),
             ),
             "CIFAR-10",
         ),
-        notes=words.notes(results, best, comparison.RULE, given=("depth",)),
+        notes=wording.notes(results, best, comparison.RULE, given=("depth",)),
     )
 
 

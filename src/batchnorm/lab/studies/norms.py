@@ -8,14 +8,14 @@ from functools import partial
 
 from torch import nn
 
-from batchnorm.lab import charts, comparison, words
-from batchnorm.lab.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.design import Arm
+from batchnorm.lab.design.plan import Plan, on_images
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.findings import ACCURACY, Curves, Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.networks import mlp
-from batchnorm.lab.plan import Plan, on_images
-from batchnorm.lab.results import Results
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.training import Training
 
 _MARGIN = 0.01
 _OTHERS = (("l1", "L1"), ("l2", "L2"), ("linf", "L-infinity"))
@@ -72,18 +72,18 @@ def findings(results: Results) -> Findings:
             ),
             charts.steps_to_targets(results),
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
                 ("Network", "VGG; a deep linear network", "3 hidden layers of 100 ReLU units"),
                 ("Norms", "L1, L2, L-infinity, before the mean is subtracted", "the same"),
-                ("Learning rate", "0.1 and others", words.swept(results, "rate")),
+                ("Learning rate", "0.1 and others", wording.swept(results, "rate")),
                 ("Mini-batch", "128", f"{results.plan.fixed['batch']:g}"),
                 ("Steps", "15,000", f"{results.plan.steps:,}"),
             ),
             "CIFAR-10; synthetic",
         ),
-        notes=words.notes(results, fastest.values(), comparison.RULE),
+        notes=wording.notes(results, fastest.values(), comparison.RULE),
     )
 
 

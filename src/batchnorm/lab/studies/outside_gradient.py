@@ -9,14 +9,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from batchnorm.lab import charts, comparison, statistics, words
-from batchnorm.lab.findings import Axis, Curves, Effect, Explanation, Findings
+from batchnorm.lab.design import Arm, Plan
+from batchnorm.lab.judging import charts, comparison, intervals, wording
+from batchnorm.lab.judging.findings import Axis, Curves, Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study, TrialResult
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.measurements.outside import POINTS, train_layer
-from batchnorm.lab.measuring import Measuring
-from batchnorm.lab.plan import Plan
-from batchnorm.lab.results import Results, TrialResult
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.measuring import Measuring
 
 _MEASURED = {"bias": "Size of b", "loss": "Training loss"}
 _TOLERANCE = 1e-9
@@ -34,7 +33,7 @@ def findings(results: Results) -> Findings:
             Condition(
                 Effect(
                     "b at the end over b half way there, outside",
-                    statistics.ratio(bias[:, -1], bias[:, POINTS // 2]),
+                    intervals.ratio(bias[:, -1], bias[:, POINTS // 2]),
                 ),
                 above=1.5,
             ),
@@ -63,19 +62,19 @@ def findings(results: Results) -> Findings:
         figures=tuple(
             _course(results, key, everything) for everything in (0, 1) for key in _MEASURED
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
                 ("Layer", "u + b, centred", "the same, 100 sigmoid units; also scaled"),
                 ("Trained", "b", "b alone; also everything"),
-                ("Learning rate", words.NOT_STATED, f"{fixed['rate']:g}"),
-                ("Steps", words.NOT_STATED, f"{fixed['steps']:g}, full batch"),
+                ("Learning rate", wording.NOT_STATED, f"{fixed['rate']:g}"),
+                ("Steps", wording.NOT_STATED, f"{fixed['steps']:g}, full batch"),
             ),
             "none: an argument",
         ),
         notes=(
             "Growth in proportion to the steps doubles b in the second half.",
-            *words.notes(results),
+            *wording.notes(results),
         ),
     )
 

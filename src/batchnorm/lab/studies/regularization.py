@@ -9,15 +9,14 @@ from functools import partial
 
 from torch import nn
 
-from batchnorm.lab import charts, comparison, words
-from batchnorm.lab.comparison import Setting
-from batchnorm.lab.findings import Effect, Explanation, Findings
+from batchnorm.lab.design import Arm, Plan
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.networks import mlp
-from batchnorm.lab.plan import Plan
-from batchnorm.lab.results import Results
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.training import Training
 
 _HEAVY = 0.4
 
@@ -82,23 +81,23 @@ def findings(results: Results) -> Findings:
             )
             for size in sizes
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
                 ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
                 (
                     "Dropout",
                     "40 % plain, 5 to 10 % or none with BN",
-                    words.swept(results, "dropout"),
+                    wording.swept(results, "dropout"),
                 ),
-                ("Training examples", "1.2 million", words.swept(results, "train")),
-                ("Learning rate", words.NOT_STATED, words.swept(results, "rate")),
+                ("Training examples", "1.2 million", wording.swept(results, "train")),
+                ("Learning rate", wording.NOT_STATED, wording.swept(results, "rate")),
                 ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", words.NOT_STATED, f"{results.plan.steps:,}"),
+                ("Steps", wording.NOT_STATED, f"{results.plan.steps:,}"),
             ),
             "ImageNet",
         ),
-        notes=words.notes(results),
+        notes=wording.notes(results),
     )
 
 

@@ -11,14 +11,13 @@ from functools import partial
 
 from torch import nn
 
-from batchnorm.lab import charts, comparison, summaries, words
-from batchnorm.lab.findings import Effect, Explanation, Findings
+from batchnorm.lab.design import Arm, Plan
+from batchnorm.lab.judging import charts, comparison, summaries, wording
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study, TrialResult
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.networks import inception, mlp
-from batchnorm.lab.plan import Plan
-from batchnorm.lab.results import Results, TrialResult
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.training import Training
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.training import Training
 
 _PAIRS = (("mlp", "mlp-bn", "MLP"), ("inception", "inception-bn", "Inception"))
 
@@ -72,7 +71,7 @@ def findings(results: Results) -> Findings:
             charts.accuracy_curves(results, comparison.most_accurate, "accuracy at the end"),
             charts.grids(results, target, "scale", "rate"),
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
                 (
@@ -80,14 +79,14 @@ def findings(results: Results) -> Findings:
                     "Inception with sigmoids",
                     f"{_DEEP:g} hidden layers of 100 sigmoids; a small Inception with sigmoids",
                 ),
-                ("Initial weights", words.NOT_STATED, words.swept(results, "scale")),
-                ("Learning rate", "0.0075", words.swept(results, "rate")),
+                ("Initial weights", wording.NOT_STATED, wording.swept(results, "scale")),
+                ("Learning rate", "0.0075", wording.swept(results, "rate")),
                 ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", words.NOT_STATED, f"{results.plan.steps:,}"),
+                ("Steps", wording.NOT_STATED, f"{results.plan.steps:,}"),
             ),
             "ImageNet",
         ),
-        notes=words.notes(results, best.values()),
+        notes=wording.notes(results, best.values()),
     )
 
 

@@ -8,15 +8,14 @@ References:
 from dataclasses import replace
 
 from batchnorm._pages import number
-from batchnorm.lab import charts, comparison, words
-from batchnorm.lab.estimates import Extreme
-from batchnorm.lab.findings import Axis, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.design import Arm, Plan
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.estimates import Extreme
+from batchnorm.lab.judging.findings import Axis, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.measurements.scales import compare_scales
-from batchnorm.lab.measuring import Measuring
-from batchnorm.lab.plan import Plan
-from batchnorm.lab.results import Results
-from batchnorm.lab.study import Arm, Study
-from batchnorm.lab.verdicts import Condition, Readings, judge
+from batchnorm.lab.running.measuring import Measuring
 
 _EXACT, _DEFAULT, _TOLERANCE = 1e-300, 1e-5, 1e-9
 _MEASURED = {
@@ -62,12 +61,12 @@ def findings(results: Results) -> Findings:
             ),
             _table(results),
         ),
-        settings=words.settings(
+        settings=wording.settings(
             results,
             (
-                ("Arithmetic", words.NOT_STATED, "float64"),
-                ("Factor a", "any", words.swept(results, "factor")),
-                ("eps", "left out of the argument", words.swept(results, "eps")),
+                ("Arithmetic", wording.NOT_STATED, "float64"),
+                ("Factor a", "any", wording.swept(results, "factor")),
+                ("eps", "left out of the argument", wording.swept(results, "eps")),
             ),
             "none: a calculation",
         ),

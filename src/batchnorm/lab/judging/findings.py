@@ -1,0 +1,270 @@
+"""Findings of a study, as data: verdicts, figures and tables that a renderer turns into a page."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from batchnorm.lab.judging.estimates import Estimate
+
+Outcome = Literal["reproduced", "not reproduced", "mixed", "not determined"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """An effect size with its interval, and what it has to be where a claim hangs on it.
+
+    Args:
+        name: What is compared.
+        estimate: How large it is; ``None`` when the trials cannot be compared.
+        above: What its whole interval must lie above for the claim to hold, or ``None``.
+        below: What it must lie below, or ``None``.
+    """
+
+    name: str
+    estimate: Estimate | None
+    above: float | None = None
+    below: float | None = None
+
+    @property
+    def decides(self) -> bool:
+        """Whether the claim hangs on it."""
+        return self.above is not None or self.below is not None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is what it has to be; ``None`` where the trials say nothing."""
+        found = self.estimate
+        if found is None or not found.determined:
+            return None
+        over = self.above is None or found.low > self.above
+        under = self.below is None or found.high < self.below
+        return over and under
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.estimate or 'no shared seed'}."
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The judgement of one claim.
+
+    Args:
+        claim: Its number, such as ``C1``.
+        statement: What the literature says.
+        source: Where it says so.
+        outcome: What the rule gave.
+        measured: What was measured, in words.
+        effects: Its sizes; the first is the main one.
+        rule: The rule, in words.
+        reading: What it means, for someone who does not read code.
+        remarks: Further results in words.
+        figure: Which of the study's figures shows the claim.
+    """
+
+    claim: str
+    statement: str
+    source: str
+    outcome: Outcome
+    measured: str
+    effects: tuple[Effect, ...]
+    rule: str
+    reading: str
+    remarks: tuple[str, ...] = ()
+    figure: int = 0
+
+    @property
+    def effect(self) -> tuple[str, ...]:
+        """What was measured, and its sizes with their intervals, one a line."""
+        return (self.measured, *map(str, self.effects), *self.remarks)
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of a figure.
+
+    Args:
+        title: What stands beside it.
+        log: Whether it is logarithmic.
+        percent: Whether the values are shares.
+    """
+
+    title: str
+    log: bool = False
+    percent: bool = False
+
+
+STEPS = Axis("Training steps (logarithmic)", log=True)
+ACCURACY = Axis("Test accuracy", percent=True)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A median with a band; ``arm`` decides the colour."""
+
+    arm: str
+    label: str
+    x: tuple[float, ...]
+    middle: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    dashed: bool = False
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves in one plot, with horizontal lines at the marks."""
+
+    title: str
+    caption: str
+    x: Axis
+    y: Axis
+    curves: tuple[Curve, ...]
+    marks: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Bands side by side, on one scale, with the names of lower edge, middle and upper edge."""
+
+    title: str
+    caption: str
+    x: Axis
+    y: Axis
+    panels: tuple[Curve, ...]
+    names: tuple[str, str, str] = ("15th percentile", "median", "85th percentile")
+
+
+@dataclass(frozen=True)
+class Point:
+    """A value of an arm with its interval; infinity where censored."""
+
+    arm: str
+    label: str
+    group: str
+    value: float
+    low: float
+    high: float
+    text: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Points:
+    """Values with their intervals, in groups under each other.
+
+    Args:
+        title: What a reader calls it.
+        caption: How to read it.
+        axis: What the values are.
+        points: Row by row, group by group.
+        limit: Where a value that is censored is drawn, or ``None`` where none can be.
+        marks: Vertical lines, such as at the value of no effect.
+    """
+
+    title: str
+    caption: str
+    axis: Axis
+    points: tuple[Point, ...]
+    limit: float | None = None
+    marks: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """One value for every row and column of an arm, with what to write in it."""
+
+    arm: str
+    label: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    texts: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class Grids:
+    """A grid for each arm, in one colour scale from 0 to 1."""
+
+    title: str
+    caption: str
+    row_title: str
+    column_title: str
+    grids: tuple[Grid, ...]
+
+
+@dataclass(frozen=True)
+class Bars:
+    """Values of the arms as bars with their intervals, in groups beside each other.
+
+    Args:
+        title: What a reader calls it.
+        caption: How to read it.
+        axis: What the values are.
+        bars: Group by group.
+        zoomed: Whether the axis leaves out what no bar differs in; the caption has to say so.
+    """
+
+    title: str
+    caption: str
+    axis: Axis
+    bars: tuple[Point, ...]
+    zoomed: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text under a heading."""
+
+    title: str
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+Figure = Curves | Panels | Points | Grids | Bars | Table
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting: what the paper states and what this run chose."""
+
+    name: str
+    paper: str
+    here: str
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """The study in plain words.
+
+    Args:
+        done: What was done.
+        see: What there is to see.
+        means: What it means for someone who trains networks.
+    """
+
+    done: str
+    see: str
+    means: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that a study has to say.
+
+    Args:
+        headline: The main result in plain words.
+        summary: A sentence below it, and the lines that it introduces.
+        explanation: The study in plain words.
+        verdicts: The claims judged.
+        figures: Figures and tables, in order; the first one stands for the study.
+        settings: What was stated, left open and chosen.
+        notes: What to keep in mind.
+    """
+
+    headline: str
+    explanation: Explanation
+    verdicts: tuple[Verdict, ...]
+    figures: tuple[Figure, ...]
+    settings: tuple[Setting, ...]
+    summary: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
