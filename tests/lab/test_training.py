@@ -283,7 +283,7 @@ def test_a_probe_sees_the_mini_batch_that_comes_next(tmp_path):
 
 def test_an_arm_without_a_network_is_refused(tmp_path):
     study = replace(STUDY, arms=(lab.Arm("sigmoid-bn", "none"),))
-    with pytest.raises(RunError, match="the arm sigmoid-bn of the study convergence has no net"):
+    with pytest.raises(RunError, match="an arm with a network, sigmoid-bn has none"):
         train(tmp_path, study=study)
 
 

@@ -1,4 +1,4 @@
-"""What the options of ``batchnorm study run`` say."""
+"""Parsing of the options of ``batchnorm study run``."""
 
 import math
 
@@ -6,7 +6,7 @@ from batchnorm.errors import OptionError
 from batchnorm.lab import UserModel
 
 
-def own_of(model: str | None, data: str | None) -> UserModel | None:
+def user_model_of(model: str | None, data: str | None) -> UserModel | None:
     """Return the user's model and data, or `None` where none are given.
 
     Raises:

@@ -70,18 +70,15 @@ def run_study(
 ) -> None:
     """Run a study and write its report; the same command again goes on where it stopped."""
     from batchnorm import lab
-    from batchnorm.cli._study_options import own_of, setting_of
+    from batchnorm.cli._study_options import setting_of, user_model_of
     from batchnorm.lab import ledger, report
 
     study = None if name == ledger.ALL else lab.get(name)
     report.require()
     size = lab.scale(scale, quick=quick)
-    own = own_of(model, data)
-    if study is not None and own is None:
-        task = task or study.tasks[0]
-    parts = (name, task or ("own" if own else None), None if size == "default" else size)
+    own = user_model_of(model, data)
     options = lab.Options(
-        out=out or Path("runs") / "-".join(part for part in parts if part),
+        out=out or lab.default_folder(study, task, size, own),
         task=task,
         data_dir=data_dir,
         scale=size,

@@ -12,6 +12,7 @@ from batchnorm.lab.running import Options as Options
 from batchnorm.lab.running import Outcome as Outcome
 from batchnorm.lab.running import Progress as Progress
 from batchnorm.lab.running import Training as Training
+from batchnorm.lab.running import default_folder as default_folder
 from batchnorm.lab.running import run as run
 from batchnorm.lab.studies.registry import STUDIES as STUDIES
 from batchnorm.lab.studies.registry import get as get

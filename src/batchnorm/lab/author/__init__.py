@@ -4,9 +4,11 @@ Arms, plans and work come from `batchnorm.lab`; here is what builds networks and
 """
 
 from batchnorm.lab.design import CLAIMS as CLAIMS
+from batchnorm.lab.design import by_task as by_task
 from batchnorm.lab.judging import charts as charts
 from batchnorm.lab.judging import comparison as comparison
 from batchnorm.lab.judging import intervals as intervals
+from batchnorm.lab.judging import step_charts as step_charts
 from batchnorm.lab.judging import summaries as summaries
 from batchnorm.lab.judging import wording as wording
 from batchnorm.lab.judging.findings import Axis as Axis
@@ -19,6 +21,8 @@ from batchnorm.lab.judging.findings import Findings as Findings
 from batchnorm.lab.judging.findings import Table as Table
 from batchnorm.lab.judging.verdicts import Condition as Condition
 from batchnorm.lab.judging.verdicts import Readings as Readings
+from batchnorm.lab.judging.verdicts import above as above
+from batchnorm.lab.judging.verdicts import below as below
 from batchnorm.lab.judging.verdicts import judge as judge
 from batchnorm.lab.networks import inception as inception
 from batchnorm.lab.networks import mlp as mlp

@@ -11,4 +11,6 @@ from batchnorm.lab.design.plan import Plan as Plan
 from batchnorm.lab.design.plan import Scale as Scale
 from batchnorm.lab.design.plan import Settings as Settings
 from batchnorm.lab.design.plan import Trial as Trial
+from batchnorm.lab.design.plan import by_task as by_task
+from batchnorm.lab.design.plan import on_images as on_images
 from batchnorm.lab.design.plan import scale as scale

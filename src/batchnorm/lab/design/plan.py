@@ -1,6 +1,6 @@
 """Plan of a study: the grid of settings, the seeds, and the trials that they make."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from typing import Any, Literal
@@ -152,6 +152,23 @@ class Plan:
         return cls(**{**values, "grid": grid, "targets": tuple(values["targets"])})
 
 
+def by_task(plans: Mapping[str, Sequence[Plan]]) -> Mapping[tuple[str, Scale], Plan]:
+    """Return the plans of a study by task and scale.
+
+    Args:
+        plans: For each task its plans, in the order of `SCALES`; those at the end may be missing.
+
+    Example:
+        >>> [*by_task({"digits": (Plan(5), Plan(9)), "mnist": (Plan(3),)})]
+        [('digits', 'quick'), ('digits', 'default'), ('mnist', 'quick')]
+    """
+    return {
+        (task, scale): plan
+        for task, row in plans.items()
+        for scale, plan in zip(SCALES, row, strict=False)
+    }
+
+
 def on_images(digits: Plan, fashion_targets: tuple[float, ...]) -> Mapping[tuple[str, Scale], Plan]:
     """Return the plans of a study that takes the same settings on digits, MNIST and Fashion-MNIST.
 
@@ -159,13 +176,11 @@ def on_images(digits: Plan, fashion_targets: tuple[float, ...]) -> Mapping[tuple
         digits: The quick one on digits.
         fashion_targets: Accuracies on Fashion-MNIST, which is harder.
     """
-    mnist = replace(digits, steps=1_000)
-    longer = replace(mnist, seeds=9, steps=5_000)
-    return {
-        ("digits", "quick"): digits,
-        ("digits", "default"): replace(digits, seeds=9, steps=1_000),
-        ("mnist", "quick"): mnist,
-        ("mnist", "default"): longer,
-        ("fashion-mnist", "quick"): replace(mnist, targets=fashion_targets),
-        ("fashion-mnist", "default"): replace(longer, targets=fashion_targets),
-    }
+    mnist = (replace(digits, steps=1_000), replace(digits, seeds=9, steps=5_000))
+    return by_task(
+        {
+            "digits": (digits, replace(digits, seeds=9, steps=1_000)),
+            "mnist": mnist,
+            "fashion-mnist": [replace(plan, targets=fashion_targets) for plan in mnist],
+        }
+    )

@@ -100,6 +100,16 @@ def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) 
     return min(candidates, key=rank)
 
 
+def best_of_each(results: Results, rank: Rank) -> dict[str, Setting]:
+    """Return the best setting of each arm, by the name of the arm.
+
+    Args:
+        results: The run.
+        rank: The smaller, the better.
+    """
+    return {arm.name: best(results, arm.name, rank) for arm in results.study.arms}
+
+
 def only(results: Results, arm: str, where: Settings) -> Setting:
     """Return the setting of an arm that has these values, which are all that are swept.
 

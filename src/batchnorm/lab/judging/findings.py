@@ -224,8 +224,8 @@ Figure = Curves | Panels | Points | Grids | Bars | Table
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A setting: what the paper states and what this run chose."""
+class SettingRow:
+    """A row of the table of settings: what the paper states and what this run chose."""
 
     name: str
     paper: str
@@ -265,6 +265,6 @@ class Findings:
     explanation: Explanation
     verdicts: tuple[Verdict, ...]
     figures: tuple[Figure, ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[SettingRow, ...]
     summary: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())

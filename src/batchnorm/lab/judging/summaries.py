@@ -18,6 +18,11 @@ Trains = Callable[[TrialResult], bool]
 Numbers = Mapping[int, float]
 
 
+def reaches(target: float) -> Trains:
+    """Return the rule that a trial trains when it ends with at least an accuracy."""
+    return lambda trial: trial.final_accuracy >= target
+
+
 def by_seed(
     results: Results, arm: str, value: Callable[[TrialResult], Value], where: Settings | None = None
 ) -> dict[int, Sequence[Value]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from batchnorm.lab.design import CLAIMS
-from batchnorm.lab.judging.estimates import Extreme
+from batchnorm.lab.judging.estimates import Estimate, Extreme
 from batchnorm.lab.judging.findings import Effect, Outcome, Verdict
 
 
@@ -55,6 +55,22 @@ class Condition:
     def _words(self, bound: float) -> str:
         found = self.effect.estimate
         return f"{bound:g}" if found is None else found.bound(bound)
+
+
+def above(bound: float, name: str, estimate: Estimate | None) -> Condition:
+    """Return the condition that an effect lies above a bound.
+
+    Args:
+        bound: The bound.
+        name: What is compared.
+        estimate: How large the effect is; ``None`` when the trials cannot be compared.
+    """
+    return Condition(Effect(name, estimate), above=bound)
+
+
+def below(bound: float, name: str, estimate: Estimate | None) -> Condition:
+    """Return the condition that an effect lies below a bound; see `above`."""
+    return Condition(Effect(name, estimate), below=bound)
 
 
 def outcome(met: Iterable[bool | None]) -> Outcome:

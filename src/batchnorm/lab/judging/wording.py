@@ -5,8 +5,10 @@ from collections.abc import Collection, Iterable
 from batchnorm._pages import number
 from batchnorm.lab.judging import comparison
 from batchnorm.lab.judging.comparison import Setting
-from batchnorm.lab.judging.findings import Setting as Row
+from batchnorm.lab.judging.findings import SettingRow
 from batchnorm.lab.judging.results import Results
+
+StatedRow = tuple[str, str, str]
 
 NOT_STATED = "not stated"
 _INTERVALS = (
@@ -31,20 +33,34 @@ def swept(results: Results, axis: str) -> str:
     return ", ".join(number(value) for value in results.plan.grid[axis])
 
 
-def settings(results: Results, rows: Iterable[tuple[str, str, str]], data: str) -> tuple[Row, ...]:
+def settings(results: Results, rows: Iterable[StatedRow], data: str) -> tuple[SettingRow, ...]:
     """Return the table of settings.
 
     Args:
         results: The run.
-        rows: Name, what the paper states, and what this run chose.
+        rows: Name, what the paper states, and what this run chose; in the last, ``{rate}`` stands
+            for the values of the setting ``rate``, ``{steps}`` and ``{examples}`` for the length
+            of a trial.
         data: What the paper states of the data.
     """
+    values = _values(results)
     seeds = f"{results.plan.seeds} seeds, shared by all arms"
     return (
-        Row("Data", data, f"{results.config['task']}, as described above"),
-        *(Row(*row) for row in rows),
-        Row("Repetitions", NOT_STATED, seeds),
+        SettingRow("Data", data, f"{results.config['task']}, as described above"),
+        *(SettingRow(name, paper, here.format_map(values)) for name, paper, here in rows),
+        SettingRow("Repetitions", NOT_STATED, seeds),
     )
+
+
+def _values(results: Results) -> dict[str, str]:
+    """Return the settings of a run as words, by name."""
+    plan = results.plan
+    lengths = {"steps": plan.steps, "examples": plan.examples}
+    return {
+        **{name: f"{value:g}" for name, value in plan.fixed.items()},
+        **{name: swept(results, name) for name in plan.grid},
+        **{name: f"{value:,}" for name, value in lengths.items() if value is not None},
+    }
 
 
 def notes(

@@ -11,7 +11,8 @@ from batchnorm.lab.ledger import _ledger
 from batchnorm.lab.ledger._ledger import ALL, Ledger, Part
 from batchnorm.lab.records import Damage
 from batchnorm.lab.running import engine, workers
-from batchnorm.lab.running.engine import Options, Progress
+from batchnorm.lab.running.engine import Progress
+from batchnorm.lab.running.options import Options, settle
 from batchnorm.lab.studies import registry
 
 Tell = Callable[[float, float, str], None]
@@ -49,7 +50,7 @@ def run(options: Options, tell: Tell) -> Iterator[Ended]:
         RunError: The folder holds something else, or a worker was killed.
     """
     planned = plan(options, registry.STUDIES.values())
-    trials = [len(study.trials(engine.settle(study, one))) for study, one in planned]
+    trials = [len(study.trials(settle(study, one))) for study, one in planned]
     for task, folder in {(one.task or "", one.data_dir) for _, one in planned}:
         tasks.load(task, folder)  # what is missing is told before anything is made
     asked = {name: getattr(options, name) for name in _DECIDING}
@@ -98,7 +99,7 @@ def plan(options: Options, studies: Collection[Study]) -> list[tuple[Study, Opti
         (study, one)
         for study in studies
         for one in [_options(study, options)]
-        if one is not None and engine.settle(study, one)
+        if one is not None and settle(study, one)
     ]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from batchnorm import _pages
 from batchnorm._pages._palette import ARMS
 from batchnorm.lab import ledger
-from batchnorm.lab.judging.findings import Setting, Verdict
+from batchnorm.lab.judging.findings import SettingRow, Verdict
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.ledger import OUTCOMES, Judgement, Ledger, Part
 from batchnorm.lab.report.build import build, require, save, template
@@ -47,7 +47,7 @@ class Card:
     picture: str
     caption: str
     key: tuple[tuple[str, str], ...]
-    settings: tuple[Setting, ...]
+    settings: tuple[SettingRow, ...]
 
 
 def write(found: Ledger, changed: Iterable[Part]) -> Path:

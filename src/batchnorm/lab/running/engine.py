@@ -1,54 +1,21 @@
 """Engine that runs a study: settle the configuration, resume what is there, do what is missing."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from batchnorm._pages import cores
-from batchnorm.errors import DataError, OptionError
-from batchnorm.lab import tasks
-from batchnorm.lab.design import Experiment, Job, Plan, Scale, Trial
-from batchnorm.lab.networks.user_model import UserModel
+from batchnorm.errors import DataError
+from batchnorm.lab.design import Experiment, Job, Plan, Trial
 from batchnorm.lab.records import Damage
 from batchnorm.lab.running import configuration, workers
+from batchnorm.lab.running.options import Options, load_task, settle
 from batchnorm.lab.running.store import RunFolder
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the user asks for; everything but ``out`` and ``jobs`` decides the records.
-
-    Args:
-        out: The run folder.
-        task: One of `tasks.TASKS`, or ``None`` for the study's first.
-        data_dir: Folder with the task's files, or ``None``.
-        scale: Which of the study's plans to take.
-        seeds: Number of seeds instead of the plan's.
-        steps: Steps of each trial instead of the plan's.
-        changes: Values of settings instead of the plan's, several for one that is swept.
-        own: The user's model and data instead of the study's; there is no ``task`` then.
-        device: PyTorch's name of the device.
-        jobs: Number of worker processes; ``None`` is one for each core, 1 is this process.
-        checkpoint_seconds: Shortest time between two checkpoints of a trial.
-    """
-
-    out: Path
-    task: str | None = None
-    data_dir: Path | None = None
-    scale: Scale = "default"
-    seeds: int | None = None
-    steps: int | None = None
-    changes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
-    own: UserModel | None = None
-    device: str = "cpu"
-    jobs: int | None = None
-    checkpoint_seconds: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +78,7 @@ def run(
     jobs = cores() if options.jobs is None else options.jobs
     folder = RunFolder(options.out)
     existing = configuration.read(folder)
-    task = _load(study, options)
+    task = load_task(study, options)
     if options.own is not None and existing is None:
         options.own.check(study, task)
     config = configuration.of(
@@ -131,56 +98,6 @@ def run(
     known = {str(damage) for damage in redone}
     redone += [damage for damage in tracker.damaged if str(damage) not in known]
     return Outcome(folder, len(missing), tuple(redone))
-
-
-def _task(study: Experiment, options: Options) -> str:
-    if options.own is None:
-        return options.task or study.tasks[0]
-    if options.task is not None or options.data_dir is not None:
-        raise OptionError("--model and --data take the place of --task and --data-dir: give either")
-    return tasks.OWN
-
-
-def _load(study: Experiment, options: Options) -> tasks.Task:
-    name = _task(study, options)
-    return tasks.load(name, options.data_dir) if options.own is None else options.own.task()
-
-
-def settle(study: Experiment, options: Options) -> Plan:
-    """Check the options, and return how much of a study is done.
-
-    Raises:
-        OptionError: The study has no such plan, or an option is out of its range.
-    """
-    plan = study.plan(_task(study, options), options.scale)
-    counts = {"--seeds": options.seeds, "--steps": options.steps, "--jobs": options.jobs}
-    for name, value in counts.items():
-        if value is not None:
-            _at_least_one(value, name)
-    _check_device(options.device)
-    if options.steps is not None and plan.steps is None:
-        raise OptionError(
-            f"--steps needs a study whose trials take a number of steps, {study.name} has none: "
-            "leave it out"
-        )
-    plan = plan.changed(options.changes)
-    return replace(plan, seeds=options.seeds or plan.seeds, steps=options.steps or plan.steps)
-
-
-def _at_least_one(value: int, name: str) -> None:
-    if value < 1:
-        raise OptionError(f"{name} needs a number of at least 1, got {value}: give a larger one")
-
-
-def _check_device(name: str) -> None:
-    try:
-        torch.empty(0, device=torch.device(name))
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise OptionError(
-            f"--device needs a device that PyTorch can use here, got {name!r} ({reason}): "
-            "leave it out to use the CPU"
-        ) from error
 
 
 def _missing(study: Experiment, plan: Plan, folder: RunFolder) -> tuple[list[Trial], list[Damage]]:
@@ -256,7 +173,7 @@ def _one_thread() -> Iterator[None]:
 def _prepare(study: Experiment, options: Options, plan: Plan, digest: str) -> workers.Work:
     """Load what a worker needs and return the function that does one trial."""
     torch.set_num_threads(1)
-    task = _load(study, options)
+    task = load_task(study, options)
     if task.digest() != digest:
         raise DataError(
             f"{task.title} needs to give the same data in every process, and gave others here: "

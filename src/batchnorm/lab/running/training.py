@@ -61,7 +61,10 @@ class TrialRun:
     def __init__(self, job: Job, probe: Probe) -> None:
         network = job.arm.network
         if network is None:
-            raise RunError(f"training needs an arm with a network, {job.arm.name} has none")
+            raise RunError(
+                f"training needs an arm with a network, {job.arm.name} has none: give it one, or "
+                "measure without training"
+            )
         generator = torch.Generator().manual_seed(job.trial.seed)
         self._task, self._trial, self._files = job.task, job.trial, job.files
         self._checkpoint_seconds = job.checkpoint_seconds

@@ -13,11 +13,10 @@ from functools import partial
 
 import numpy as np
 
-from batchnorm.lab.design import Arm, Plan, Scale, Settings
+from batchnorm.lab.design import Arm, Plan, Scale, Settings, by_task
 from batchnorm.lab.judging import charts, comparison, wording
 from batchnorm.lab.judging.comparison import Setting, Value
-from batchnorm.lab.judging.findings import ACCURACY, Axis, Curves
-from batchnorm.lab.judging.findings import Setting as Row
+from batchnorm.lab.judging.findings import ACCURACY, Axis, Curves, SettingRow
 from batchnorm.lab.judging.results import Results, TrialResult
 from batchnorm.lab.networks import vgg_or_linear
 from batchnorm.lab.tasks import OWN
@@ -65,22 +64,20 @@ def plans(classes: Settings, values: Settings) -> Mapping[tuple[str, Scale], Pla
         steps=1_000,
         every=100,
     )
-    return {
-        ("digits", "quick"): digits,
-        ("digits", "default"): replace(digits, seeds=9, steps=1_000),
-        ("mnist", "quick"): images,
-        ("mnist", "default"): longer,
-        ("fashion-mnist", "quick"): images,
-        ("fashion-mnist", "default"): longer,
-        ("cifar10", "quick"): images,
-        ("cifar10", "default"): longer,
-        ("cifar10", "paper"): paper,
-        (OWN, "quick"): own,
-        (OWN, "default"): replace(own, steps=1_000, every=50),
-        ("linear-regression", "quick"): linear,
-        ("linear-regression", "default"): replace(linear, seeds=9, steps=5_000),
-        ("linear-regression", "paper"): replace(linear, steps=10_000),
-    }
+    return by_task(
+        {
+            "digits": (digits, replace(digits, seeds=9, steps=1_000)),
+            "mnist": (images, longer),
+            "fashion-mnist": (images, longer),
+            "cifar10": (images, longer, paper),
+            OWN: (own, replace(own, steps=1_000, every=50)),
+            "linear-regression": (
+                linear,
+                replace(linear, seeds=9, steps=5_000),
+                replace(linear, steps=10_000),
+            ),
+        }
+    )
 
 
 def over_training(key: str) -> Value:
@@ -179,7 +176,7 @@ def untrained(results: Results) -> tuple[str, ...]:
     )
 
 
-def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
+def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[SettingRow, ...]:
     """Return the table of settings, with those that both studies share.
 
     Args:
@@ -204,10 +201,10 @@ def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
         results,
         (
             ("Network", network, here),
-            ("Learning rate", rate, wording.swept(results, "rate")),
-            ("Mini-batch", batch, f"{plan.fixed['batch']:g}"),
+            ("Learning rate", rate, "{rate}"),
+            ("Mini-batch", batch, "{batch}"),
             ("Optimizer", "SGD; momentum not stated", optimizer),
-            ("Steps", steps, f"{plan.steps:,}"),
+            ("Steps", steps, "{steps}"),
             *rows,
         ),
         data,

@@ -32,7 +32,6 @@ def findings(results: Results) -> Findings:
         others=[one for rate in rates if rate not in decisive for one in effects[rate]],
     )
     main = effects[decisive[0]][0]
-    nearest, farthest = results.plan.fixed["nearest"], results.plan.fixed["farthest"]
     return Findings(
         headline=f"{verdict.reading} At the rate {decisive[0]:g} the plain network's gradient "
         f"changes {main.estimate} as much over the same distance.",
@@ -46,7 +45,7 @@ def findings(results: Results) -> Findings:
             (
                 "Steps along the gradient",
                 "1/2 to 4 times the rate (VGG), 1/100 to 30 times (linear)",
-                f"{nearest:g} to {farthest:g} times the rate, at 8 points",
+                "{nearest} to {farthest} times the rate, at 8 points",
             ),
         ),
         summary=shared.ends(results),

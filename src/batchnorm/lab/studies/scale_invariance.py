@@ -8,12 +8,12 @@ References:
 from dataclasses import replace
 
 from batchnorm._pages import number
-from batchnorm.lab.design import Arm, Plan
+from batchnorm.lab.design import Arm, Plan, by_task
 from batchnorm.lab.judging import charts, comparison, wording
 from batchnorm.lab.judging.estimates import Extreme
-from batchnorm.lab.judging.findings import Axis, Curves, Effect, Explanation, Findings, Table
+from batchnorm.lab.judging.findings import Axis, Curves, Explanation, Findings, Table
 from batchnorm.lab.judging.results import Results, Study
-from batchnorm.lab.judging.verdicts import Condition, Readings, judge
+from batchnorm.lab.judging.verdicts import Readings, below, judge
 from batchnorm.lab.measurements.scales import compare_scales
 from batchnorm.lab.running.measuring import Measuring
 
@@ -28,12 +28,14 @@ _MEASURED = {
 
 def findings(results: Results) -> Findings:
     """Judge claim C7."""
-    effects = [Effect(name, _largest(results, key, _EXACT)) for key, name in _MEASURED.items()]
     default = _largest(results, "output", _DEFAULT)
     verdict = judge(
         "C7",
         "Largest relative deviation in float64 with an eps too small to matter:",
-        [Condition(effect, below=_TOLERANCE) for effect in effects],
+        [
+            below(_TOLERANCE, name, _largest(results, key, _EXACT))
+            for key, name in _MEASURED.items()
+        ],
         _READINGS,
         remarks=(
             f"With the usual eps of {number(_DEFAULT)} the output deviates by up to {default}.",
@@ -61,15 +63,7 @@ def findings(results: Results) -> Findings:
             ),
             _table(results),
         ),
-        settings=wording.settings(
-            results,
-            (
-                ("Arithmetic", wording.NOT_STATED, "float64"),
-                ("Factor a", "any", wording.swept(results, "factor")),
-                ("eps", "left out of the argument", wording.swept(results, "eps")),
-            ),
-            "none: a calculation",
-        ),
+        settings=wording.settings(results, _SETTINGS, "none: a calculation"),
         notes=("A proof by numbers: chance decides only which weights and inputs are tried.",),
     )
 
@@ -98,6 +92,11 @@ def _table(results: Results) -> Table:
     )
 
 
+_SETTINGS = (
+    ("Arithmetic", wording.NOT_STATED, "float64"),
+    ("Factor a", "any", "{factor}"),
+    ("eps", "left out of the argument", "{eps}"),
+)
 _READINGS = Readings(
     reproduced="The layer does not see the scale of its weights: output and input gradient stay, "
     "the gradient of the weights shrinks by the factor that they grow by.",
@@ -124,6 +123,6 @@ SCALE_INVARIANCE = Study(
     arms=(Arm("linear", "linear"), Arm("convolution", "convolution")),
     axes={"factor": "Factor on the weights", "eps": "eps"},
     work=Measuring(compare_scales, tuple(_MEASURED)),
-    plans={("drawn", "quick"): _QUICK, ("drawn", "default"): replace(_QUICK, seeds=50)},
+    plans=by_task({"drawn": (_QUICK, replace(_QUICK, seeds=50))}),
     findings=findings,
 )
