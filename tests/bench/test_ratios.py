@@ -1,8 +1,8 @@
 import pytest
 
 from batchnorm.bench import Case, _ratios, _traffic
-from batchnorm.bench._measurements import Benchmark, Measurement, Memory, Step
-from batchnorm.bench._ratio_bars import Axis
+from batchnorm.bench._measurements import Benchmark, Measurement, Memory, StepTimes
+from batchnorm.bench._ratio_bars import RatioAxis
 
 OURS = (0.001, 0.002, 0.004)
 
@@ -53,7 +53,7 @@ def test_tables_are_by_group_and_direction_with_means_and_minima():
 
 
 def test_a_step_is_compared_with_torch():
-    step = Step("contiguous", (1,), {"torch": (2.0, 4.0), "fused": (1.0, 2.0)}, {}, 1e-3)
+    step = StepTimes("contiguous", (1,), {"torch": (2.0, 4.0), "fused": (1.0, 2.0)}, {}, 1e-3)
     assert _ratios.step_ratios(step) == {"fused": 2.0}
 
 
@@ -71,7 +71,7 @@ def test_the_least_bytes(rectified, residual, expected):
 
 
 def test_bars_begin_at_one_and_losses_go_to_the_left():
-    axis = Axis([0.3, 7.0])
+    axis = RatioAxis([0.3, 7.0])
     win, loss, even = (axis.bar("torch", ratio) for ratio in (7.0, 0.3, 1.0))
     assert win.left == axis.one
     assert loss.left + loss.width == pytest.approx(axis.one)

@@ -122,7 +122,7 @@ def test_all_studies_are_run_told_and_reported_again(capsys, tmp_path, monkeypat
     (out / "scale-invariance" / "report.html").unlink()
     (out / "ledger.json").unlink()
     message = refused(capsys, "study", "run", "all", "--quick", "--seeds", "1")
-    assert "exists and is not the folder of a ledger" in message
+    assert "exists and is not a folder of all studies" in message
 
 
 def test_a_report_of_a_damaged_run_says_what_is_damaged(capsys, small_run, tmp_path):

@@ -135,7 +135,7 @@ def test_missing_data_are_told_before_anything_is_made(tmp_path):
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, ledger_options):
     (tmp_path / "thesis.txt").write_text("important")
-    with pytest.raises(RunError, match="exists and is not the folder of a ledger"):
+    with pytest.raises(RunError, match="exists and is not a folder of all studies"):
         next(ledger.run(ledger_options(tmp_path), quiet))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(RunError, match=r"needed a ledger.json in it, found none"):
@@ -154,7 +154,7 @@ def test_a_damaged_description_is_told(tmp_path, content):
 @pytest.mark.usefixtures("few")
 def test_other_settings_are_named(small_ledger, ledger_options):
     before = trials(small_ledger)
-    with pytest.raises(RunError, match="holds a ledger with seeds = 1, this command has seeds = 2"):
+    with pytest.raises(RunError, match="all studies with seeds = 1, this command has seeds = 2"):
         next(ledger.run(ledger_options(small_ledger, seeds=2), quiet))
     assert trials(small_ledger) == before
 
@@ -205,10 +205,10 @@ def test_a_ledger_read_back_is_what_the_run_saw(small_ledger, ledger_options):
 
 @pytest.mark.usefixtures("few")
 def test_a_run_knows_its_neighbours(small_ledger, small_run):
-    assert ledger.place(small_run) is None
-    found = ledger.place(small_ledger / "scale-invariance")
+    assert ledger.neighbours(small_run) is None
+    found = ledger.neighbours(small_ledger / "scale-invariance")
     names = list(lab.STUDIES)
     at = names.index("scale-invariance")
     assert (found.previous.name, found.next.name) == (names[at - 1], names[at + 1])
-    assert ledger.place(small_ledger / names[0]).previous is None
-    assert ledger.place(small_ledger / names[-1]).next is None
+    assert ledger.neighbours(small_ledger / names[0]).previous is None
+    assert ledger.neighbours(small_ledger / names[-1]).next is None

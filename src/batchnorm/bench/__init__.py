@@ -12,7 +12,7 @@ from batchnorm.bench._run import run as run
 from batchnorm.bench._settings import Settings as Settings
 from batchnorm.bench._settings import choose as choose
 from batchnorm.bench._timing import interleaved as interleaved
-from batchnorm.bench._wording import Grid as Grid
+from batchnorm.bench._wording import TextTable as TextTable
 from batchnorm.bench._wording import grids as grids
 from batchnorm.bench._wording import machine_line as machine_line
 from batchnorm.bench._wording import skipped as skipped

@@ -1,4 +1,4 @@
-"""The providers of the module level: ours, and how ordinary code does the same with its peers."""
+"""Providers of the module level: our layer, and how ordinary code does the same with its peers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

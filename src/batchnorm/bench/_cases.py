@@ -1,4 +1,4 @@
-"""What is timed: the cases, and the groups that the command line names."""
+"""Cases that are timed, and the groups under which the command line names them."""
 
 from dataclasses import dataclass
 

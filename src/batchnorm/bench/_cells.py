@@ -1,4 +1,4 @@
-"""One case in one dtype and memory format: every direction, every provider, and the memory."""
+"""Cells: one case in one dtype and memory format, every direction, every provider, the memory."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from batchnorm.bench._measurements import Measurement, Memory, Skip
 from batchnorm.bench._providers import COPY, PROVIDERS, Unsupported, reason
 from batchnorm.bench._settings import Settings
 from batchnorm.bench._subjects import Block, Inputs, Subject, copying, draw
-from batchnorm.bench._timing import Job, interleaved
+from batchnorm.bench._timing import Timed, interleaved
 
 _T = TypeVar("_T")
 
@@ -62,9 +62,9 @@ class Cell:
             yield from self._memory(inputs, subjects)
 
     def _time(
-        self, inputs: Inputs, subjects: dict[str, Subject], copy: Job, direction: str
+        self, inputs: Inputs, subjects: dict[str, Subject], copy: Timed, direction: str
     ) -> Measurement:
-        jobs: dict[str, Job] = {}
+        jobs: dict[str, Timed] = {}
         for name, subject in subjects.items():
             job = self._attempt(name, direction, functools.partial(_tried, subject, direction))
             if job is not None:
@@ -118,7 +118,7 @@ class Cell:
             return None
 
 
-def _tried(subject: Subject, direction: str) -> Job:
+def _tried(subject: Subject, direction: str) -> Timed:
     """Return the job after a first call, which may compile and may fail."""
     job = subject.job(direction)
     job()

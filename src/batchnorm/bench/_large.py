@@ -1,4 +1,4 @@
-"""Tensors beyond the cache, with outputs in memory that was touched before.
+"""Large tensors, beyond the cache, with outputs in memory that was touched before.
 
 A kernel allocates its output. Above 32 MB glibc takes fresh pages from the system for each and
 gives them back on release, so that the time of a call is mostly that of the system's zeroing

@@ -1,4 +1,4 @@
-"""What a benchmark returns, and how it becomes a JSON document and comes back."""
+"""Measurements that a benchmark returns, and their JSON document."""
 
 import json
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Step:
+class StepTimes:
     """A training step of a whole network.
 
     Args:
@@ -116,14 +116,14 @@ class Benchmark:
     settings: Mapping[str, Any]
     measurements: tuple[Measurement, ...]
     memory: tuple[Memory, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[StepTimes, ...]
     skips: tuple[Skip, ...]
 
 
 _PARTS: dict[str, type] = {
     "measurements": Measurement,
     "memory": Memory,
-    "steps": Step,
+    "steps": StepTimes,
     "skips": Skip,
 }
 

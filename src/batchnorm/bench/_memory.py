@@ -1,4 +1,4 @@
-"""How much memory a job takes, and how much a forward pass keeps for the backward pass."""
+"""Memory: the peak of a job, and what a forward pass keeps for the backward pass."""
 
 import os
 from collections.abc import Callable, Iterable

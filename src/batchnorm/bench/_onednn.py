@@ -1,4 +1,4 @@
-"""Tensors as oneDNN likes them: in the layout that its own convolutions leave behind."""
+"""oneDNN's tensor layout, the one that its own convolutions return."""
 
 import torch
 from torch import Tensor

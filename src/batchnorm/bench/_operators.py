@@ -1,4 +1,4 @@
-"""The providers of the operator level: the kernels alone, no module and no autograd around them.
+"""Providers of the operator level: the kernels alone, no module and no autograd around them.
 
 Forward takes the statistics of the batch and returns them; no running statistics are updated.
 """
@@ -13,7 +13,7 @@ from batchnorm import kernels
 from batchnorm.bench import _onednn
 from batchnorm.bench._cases import Case
 from batchnorm.bench._subjects import Inputs
-from batchnorm.bench._timing import Job
+from batchnorm.bench._timing import Timed
 
 EPS, MOMENTUM = 1e-5, 0.1
 
@@ -32,7 +32,7 @@ class Operator:
     backward: Callable[[], object]
     inference: Callable[[], object]
 
-    def job(self, direction: str) -> Job:
+    def job(self, direction: str) -> Timed:
         """Return what is timed for a direction."""
         if direction == "forward-backward":
 
@@ -41,7 +41,7 @@ class Operator:
                 return self.backward()
 
             return both
-        found: Job = getattr(self, direction)
+        found: Timed = getattr(self, direction)
         return found
 
 

@@ -1,4 +1,4 @@
-"""The files that a benchmark writes: whole or not at all, and checked before time is spent."""
+"""Output files of a benchmark: checked before time is spent, written whole or not at all."""
 
 import os
 from dataclasses import dataclass

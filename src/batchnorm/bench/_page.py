@@ -1,4 +1,4 @@
-"""The page of a benchmark: one HTML file that needs nothing else."""
+"""HTML page of a benchmark: one file that needs nothing else."""
 
 from importlib import resources
 from itertools import groupby
@@ -8,7 +8,7 @@ from batchnorm import _pages
 from batchnorm.bench import _ratio_bars, _wording
 from batchnorm.bench._measurements import Benchmark
 from batchnorm.bench._providers import PROVIDERS
-from batchnorm.bench._ratios import Table, step_ratios, tables
+from batchnorm.bench._ratios import RatioTable, step_ratios, tables
 
 
 def require() -> None:
@@ -29,8 +29,10 @@ def render(record: Benchmark) -> str:
     require()
     found = tables(record)
     ratios = [r for t in found for row in t.rows for r in row.ratios.values()]
-    axis = _ratio_bars.Axis(ratios)
-    step_axis = _ratio_bars.Axis(r for step in record.steps for r in step_ratios(step).values())
+    axis = _ratio_bars.RatioAxis(ratios)
+    step_axis = _ratio_bars.RatioAxis(
+        r for step in record.steps for r in step_ratios(step).values()
+    )
     return _pages.render(
         resources.files(__package__).joinpath("page.html.j2").read_text(),
         record=record,
@@ -41,7 +43,7 @@ def render(record: Benchmark) -> str:
         memory=_wording.memory(record),
         steps=_wording.steps(record),
         step_axis=step_axis,
-        step_chart=_ratio_bars.Chart(
+        step_chart=_ratio_bars.BarChart(
             "Ratio: time of torch's step over the variant's",
             tuple(step_axis.line(step.layout, step_ratios(step)) for step in record.steps),
         ),
@@ -50,7 +52,7 @@ def render(record: Benchmark) -> str:
     )
 
 
-def headline(found: tuple[Table, ...]) -> str:
+def headline(found: tuple[RatioTable, ...]) -> str:
     """Return in how many cases each peer is slower than ours, and in how many it is not."""
     parts = []
     for name in PROVIDERS:
@@ -67,7 +69,7 @@ def _timed(record: Benchmark, name: str) -> bool:
     return any(name in found.seconds for found in record.measurements)
 
 
-def _groups(found: tuple[Table, ...], axis: _ratio_bars.Axis) -> list[dict[str, Any]]:
+def _groups(found: tuple[RatioTable, ...], axis: _ratio_bars.RatioAxis) -> list[dict[str, Any]]:
     """Return the tables by group, and within it by dtype and memory format."""
     groups = []
     for (group, level), members in groupby(found, lambda t: (t.group, t.level)):
@@ -83,5 +85,5 @@ def _groups(found: tuple[Table, ...], axis: _ratio_bars.Axis) -> list[dict[str, 
     return groups
 
 
-def _by(found: list[Table], key: Any) -> list[tuple[Any, list[Table]]]:
+def _by(found: list[RatioTable], key: Any) -> list[tuple[Any, list[RatioTable]]]:
     return [(name, list(members)) for name, members in groupby(found, key)]

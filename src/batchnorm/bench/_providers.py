@@ -1,4 +1,4 @@
-"""Who is compared, at which level, and why one cannot be had here."""
+"""Providers that are compared, their levels, and why one is not available here."""
 
 import os
 import platform

@@ -1,11 +1,11 @@
-"""Ratios as horizontal bars on a logarithmic axis that starts at 1: to the right we win."""
+"""Bars of ratios on a logarithmic axis that starts at 1: to the right we win."""
 
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from batchnorm.bench import _wording
-from batchnorm.bench._ratios import Table
+from batchnorm.bench._ratios import RatioTable
 
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -30,7 +30,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Line:
+class CaseBars:
     """The bars of one case.
 
     Args:
@@ -45,7 +45,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Chart:
+class BarChart:
     """Lines on one axis.
 
     Args:
@@ -54,17 +54,17 @@ class Chart:
     """
 
     title: str
-    lines: tuple[Line, ...]
+    lines: tuple[CaseBars, ...]
 
 
-class Axis:
+class RatioAxis:
     """A logarithmic axis that holds the given ratios, and 1/2 to 2 at least.
 
     Args:
         ratios: What it has to hold.
 
     Example:
-        >>> axis = Axis([0.7, 3.0])
+        >>> axis = RatioAxis([0.7, 3.0])
         >>> [tick for tick, _ in axis.ticks]
         ['0.5', '1', '2', '5']
         >>> axis.bar("torch", 0.5)
@@ -89,22 +89,22 @@ class Axis:
         ends = sorted((self.one, self.place(ratio)))
         return Bar(name, ends[0], round(ends[1] - ends[0], 2), _wording.ratio(ratio), ratio < 1)
 
-    def line(self, label: str, ratios: Mapping[str, float], *, sums_up: bool = False) -> Line:
+    def line(self, label: str, ratios: Mapping[str, float], *, sums_up: bool = False) -> CaseBars:
         """Return the bars of a case."""
         bars = tuple(self.bar(name, ratio) for name, ratio in ratios.items())
-        return Line(label, bars, sums_up)
+        return CaseBars(label, bars, sums_up)
 
 
-def of_table(table: Table, axis: Axis) -> Chart:
+def of_table(table: RatioTable, axis: RatioAxis) -> BarChart:
     """Return a chart with the cases of a table and their geometric mean."""
     lines = [axis.line(row.case, row.ratios) for row in table.rows]
-    return Chart(table.direction, (*lines, axis.line("geom. mean", table.means, sums_up=True)))
+    return BarChart(table.direction, (*lines, axis.line("geom. mean", table.means, sums_up=True)))
 
 
-def overview(tables: Iterable[Table], axis: Axis) -> tuple[Chart, ...]:
+def overview(tables: Iterable[RatioTable], axis: RatioAxis) -> tuple[BarChart, ...]:
     """Return a chart for each direction, with the geometric means of its tables."""
-    charts: dict[str, list[Line]] = {}
+    charts: dict[str, list[CaseBars]] = {}
     for table in tables:
         label = f"{table.group} · {table.dtype} · {table.layout}"
         charts.setdefault(table.direction, []).append(axis.line(label, table.means))
-    return tuple(Chart(direction, tuple(lines)) for direction, lines in charts.items())
+    return tuple(BarChart(direction, tuple(lines)) for direction, lines in charts.items())

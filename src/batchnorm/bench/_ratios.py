@@ -1,4 +1,4 @@
-"""From times to tables: medians over rounds, and ratios within a round."""
+"""Ratios of times: tables of medians over rounds, of ratios within a round."""
 
 import math
 from collections.abc import Mapping
@@ -8,14 +8,14 @@ from itertools import groupby
 import numpy as np
 
 from batchnorm.bench import _traffic
-from batchnorm.bench._measurements import Benchmark, Measurement, Step
+from batchnorm.bench._measurements import Benchmark, Measurement, StepTimes
 from batchnorm.bench._providers import COPY, OURS, PROVIDERS
 
 LOW, HIGH = 10, 90
 
 
 @dataclass(frozen=True)
-class Row:
+class RatioRow:
     """One case.
 
     Args:
@@ -38,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Table:
+class RatioTable:
     """The cases of a group in one dtype, memory format and direction.
 
     Args:
@@ -59,7 +59,7 @@ class Table:
     layout: str
     direction: str
     peers: tuple[str, ...]
-    rows: tuple[Row, ...]
+    rows: tuple[RatioRow, ...]
     means: Mapping[str, float]
     least: Mapping[str, float]
 
@@ -69,7 +69,7 @@ class Table:
         return f"{self.group}, {self.direction}, {self.dtype}, {self.layout}, {self.level} level"
 
 
-def tables(record: Benchmark) -> tuple[Table, ...]:
+def tables(record: Benchmark) -> tuple[RatioTable, ...]:
     """Return the tables of a record, in the order of its measurements."""
     order: dict[tuple[str, ...], int] = {}
     for found in record.measurements:
@@ -82,12 +82,12 @@ def _key(found: Measurement) -> tuple[str, ...]:
     return found.group, found.level, found.dtype, found.layout, found.direction
 
 
-def _table(key: tuple[str, ...], measurements: tuple[Measurement, ...]) -> Table:
+def _table(key: tuple[str, ...], measurements: tuple[Measurement, ...]) -> RatioTable:
     rows = tuple(map(row, measurements))
     peers = tuple(peer for peer in PROVIDERS if any(peer in r.ratios for r in rows))
     columns = {peer: [r.ratios[peer] for r in rows if peer in r.ratios] for peer in peers}
     group, level, dtype, layout, direction = key
-    return Table(
+    return RatioTable(
         group,
         level,
         dtype,
@@ -100,7 +100,7 @@ def _table(key: tuple[str, ...], measurements: tuple[Measurement, ...]) -> Table
     )
 
 
-def row(found: Measurement) -> Row:
+def row(found: Measurement) -> RatioRow:
     """Return what a table says about a measurement.
 
     Example:
@@ -113,7 +113,7 @@ def row(found: Measurement) -> Row:
     low, middle, high = (float(np.percentile(ours, at)) for at in (LOW, 50, HIGH))
     peers = [name for name in found.seconds if name not in (OURS, COPY)]
     moved = found.minimal_bytes / _traffic.copy_bytes(found.tensor_bytes)
-    return Row(
+    return RatioRow(
         found.case,
         middle * 1e3,
         low * 1e3,
@@ -144,7 +144,7 @@ def geometric_mean(values: list[float]) -> float:
     return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
-def step_ratios(step: Step) -> dict[str, float]:
+def step_ratios(step: StepTimes) -> dict[str, float]:
     """Return how many times faster than torch's each other variant of a step is."""
     base = step.seconds["torch"]
     return {name: ratio(base, times) for name, times in step.seconds.items() if name != "torch"}

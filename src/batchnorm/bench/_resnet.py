@@ -1,4 +1,4 @@
-"""A network with the shape of ResNet-50, as torchvision writes it and with fused normalization."""
+"""ResNet-50's shape as a network, as torchvision writes it and with fused normalization."""
 
 from dataclasses import dataclass
 

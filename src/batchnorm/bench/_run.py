@@ -1,4 +1,4 @@
-"""Run a benchmark: cell after cell, and say what was left out."""
+"""Run of a benchmark: cell after cell, with the reasons for what was left out."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from batchnorm.bench import _large, _step
 from batchnorm.bench._blocks import repeatable
 from batchnorm.bench._cases import Case
 from batchnorm.bench._cells import Cell
-from batchnorm.bench._measurements import Benchmark, Measurement, Memory, Skip, Step
+from batchnorm.bench._measurements import Benchmark, Measurement, Memory, Skip, StepTimes
 from batchnorm.bench._providers import PROVIDERS
 from batchnorm.bench._settings import Settings, names
 
-Found = Measurement | Memory | Step | Skip
+Found = Measurement | Memory | StepTimes | Skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def run(settings: Settings, tell: Callable[[Progress], None] = lambda _: None) -
         _plain(settings),
         tuple(f for f in found if isinstance(f, Measurement)),
         tuple(f for f in found if isinstance(f, Memory)),
-        tuple(f for f in found if isinstance(f, Step)),
+        tuple(f for f in found if isinstance(f, StepTimes)),
         merged([f for f in found if isinstance(f, Skip)]),
     )
 

@@ -1,4 +1,4 @@
-"""What the user asks for, checked at the door."""
+"""Settings of a benchmark, chosen from what the user asks for."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A whole training step: forward, cross entropy, backward, one step of SGD."""
+"""Training step of a network, timed: forward, cross entropy, backward, one step of SGD."""
 
 from collections.abc import Callable, Iterator
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from batchnorm.bench._measurements import Skip, Step
+from batchnorm.bench._measurements import Skip, StepTimes
 from batchnorm.bench._providers import Unsupported, compiler_missing, reason
 from batchnorm.bench._resnet import VARIANTS, Network, ResNet
 from batchnorm.bench._subjects import FORMATS
@@ -53,7 +53,7 @@ def training(
 
 def measure(
     network: Network, layout: str, rounds: int, seconds: float, *, compiled: bool
-) -> Iterator[Step | Skip]:
+) -> Iterator[StepTimes | Skip]:
     """Time a step of every variant, after a check that they train alike.
 
     All start from the same weights and see the same data. The losses of the first steps have to
@@ -83,7 +83,7 @@ def measure(
             steps[COMPILED] = train
             losses[COMPILED] = _losses(train)
     times = interleaved(steps, rounds, seconds)
-    yield Step(layout, network.shape, times, losses, TOLERANCE)
+    yield StepTimes(layout, network.shape, times, losses, TOLERANCE)
 
 
 def _variants(network: Network, layout: str) -> dict[str, Train]:

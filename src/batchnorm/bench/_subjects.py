@@ -1,4 +1,4 @@
-"""What a provider is asked to do: the tensors, and a job for each direction."""
+"""Tensors of a case, and the job that a provider does for each direction."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from batchnorm.bench._cases import Case
-from batchnorm.bench._timing import Job
+from batchnorm.bench._timing import Timed
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 
@@ -71,7 +71,7 @@ def draw(case: Case, dtype: str, layout: str) -> Inputs:
 class Subject(Protocol):
     """A provider's code for one case."""
 
-    def job(self, direction: str) -> Job:
+    def job(self, direction: str) -> Timed:
         """Return what is timed for a direction."""
 
 
@@ -96,7 +96,7 @@ class Block:
     inputs: Inputs
     parameters: tuple[Tensor, ...]
 
-    def job(self, direction: str) -> Job:
+    def job(self, direction: str) -> Timed:
         """Return what is timed for a direction."""
         call, dy = self.call, self.inputs.dy
         learned = direction != "inference"
@@ -111,7 +111,7 @@ class Block:
         return lambda: call(*tensors)
 
 
-def copying(x: Tensor) -> Job:
+def copying(x: Tensor) -> Timed:
     """Return a copy between two tensors like ``x`` that exist beforehand."""
     source, target = torch.randn_like(x), torch.zeros_like(x)
     return lambda: target.copy_(source)

@@ -1,4 +1,4 @@
-"""Interleaved rounds: who is compared is timed in turn, so that drift hits all alike."""
+"""Timing in interleaved rounds: all are timed in turn, so that drift affects all alike."""
 
 import gc
 import math
@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-Job = Callable[[], object]
+Timed = Callable[[], object]
 Clock = Callable[[], float]
 
 SEED = 20150211
@@ -17,7 +17,7 @@ _MOST_CALLS = 100_000
 
 
 def interleaved(
-    jobs: Mapping[str, Job],
+    jobs: Mapping[str, Timed],
     rounds: int,
     seconds: float,
     clock: Clock = time.perf_counter,
@@ -62,7 +62,7 @@ def _orders(names: list[str], rounds: int) -> Iterator[list[str]]:
         order = [*order[1:], order[0]]
 
 
-def _enough(job: Job, seconds: float, clock: Clock) -> int:
+def _enough(job: Timed, seconds: float, clock: Clock) -> int:
     """Return how many calls last about ``seconds``; the first call is not counted."""
     job()
     calls = 1
@@ -76,7 +76,7 @@ def _enough(job: Job, seconds: float, clock: Clock) -> int:
         calls = int(min(wanted, calls * _LONGEST_GUESS))
 
 
-def _elapsed(job: Job, calls: int, clock: Clock) -> float:
+def _elapsed(job: Timed, calls: int, clock: Clock) -> float:
     start = clock()
     for _ in range(calls):
         job()

@@ -1,4 +1,4 @@
-"""The least bytes that a normalization can move, which is what GB/s count."""
+"""Memory traffic: the fewest bytes that a normalization can move, which GB/s count."""
 
 from batchnorm.bench._cases import Case
 

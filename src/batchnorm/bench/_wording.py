@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from batchnorm.bench._measurements import Benchmark, Memory, Step
-from batchnorm.bench._ratios import Table, step_ratios, tables
+from batchnorm.bench._measurements import Benchmark, Memory, StepTimes
+from batchnorm.bench._ratios import RatioTable, step_ratios, tables
 
 _ABSENT = "none"
 _MEGA = 1e6
 
 
 @dataclass(frozen=True)
-class Grid:
+class TextTable:
     """A table whose cells are words.
 
     Args:
@@ -39,13 +39,13 @@ def machine_line(record: Benchmark) -> str:
     )
 
 
-def grids(record: Benchmark) -> tuple[Grid, ...]:
+def grids(record: Benchmark) -> tuple[TextTable, ...]:
     """Return the tables of times, of memory and of the training step, those with rows."""
     found = (*map(times, tables(record)), *memory(record), steps(record))
     return tuple(grid for grid in found if grid.rows)
 
 
-def times(table: Table) -> Grid:
+def times(table: RatioTable) -> TextTable:
     """Return a table of times."""
     columns = ("case", "ours ms", "p10-p90", *table.peers, "GB/s", "of copy")
     rows = [
@@ -61,16 +61,16 @@ def times(table: Table) -> Grid:
     ]
     for name, found in (("geom. mean", table.means), ("minimum", table.least)):
         rows.append((name, "", "", *(ratio(found[peer]) for peer in table.peers), "", ""))
-    return Grid(table.title, columns, tuple(rows), summaries=2)
+    return TextTable(table.title, columns, tuple(rows), summaries=2)
 
 
-def memory(record: Benchmark) -> tuple[Grid, ...]:
+def memory(record: Benchmark) -> tuple[TextTable, ...]:
     """Return the tables of memory: at its peak, and kept between forward and backward."""
     if not record.memory:
         return ()
     names = tuple(dict.fromkeys(name for found in record.memory for name in found.peak))
     return tuple(
-        Grid(
+        TextTable(
             title,
             ("case", "input MB", *names),
             tuple(_memory_row(found, getattr(found, which), names) for found in record.memory),
@@ -88,16 +88,16 @@ def _memory_row(found: Memory, sizes: Mapping[str, int], names: tuple[str, ...])
     return (place, megabytes(found.tensor_bytes), *cells)
 
 
-def steps(record: Benchmark) -> Grid:
+def steps(record: Benchmark) -> TextTable:
     """Return the table of training steps."""
-    return Grid(
+    return TextTable(
         "Training step of a network shaped like ResNet-50",
         ("layout and variant", "ms", "p10-p90", "x torch", "losses of first steps"),
         tuple(row for step in record.steps for row in _step_rows(step)),
     )
 
 
-def _step_rows(step: Step) -> list[tuple[str, ...]]:
+def _step_rows(step: StepTimes) -> list[tuple[str, ...]]:
     faster = step_ratios(step)
     rows: list[tuple[str, ...]] = []
     for name, seconds in step.seconds.items():

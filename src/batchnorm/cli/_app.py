@@ -1,4 +1,4 @@
-"""The application: its commands, and how an error becomes one line and an exit code."""
+"""Application of the command line: its commands, its exit codes, errors as one line."""
 
 import sys
 from collections.abc import Sequence

@@ -20,7 +20,7 @@ def print_benchmark(found: bench.Benchmark) -> None:
         say(f"Left out: {line}")
 
 
-def _print(console: Console, grid: bench.Grid) -> None:
+def _print(console: Console, grid: bench.TextTable) -> None:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

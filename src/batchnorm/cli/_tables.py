@@ -1,4 +1,4 @@
-"""What the commands print."""
+"""Tables that the study commands print."""
 
 from collections.abc import Iterable
 

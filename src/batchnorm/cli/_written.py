@@ -1,4 +1,4 @@
-"""What a command writes: a model's weights or program, read back before it counts."""
+"""Model files that a command writes: weights or a program, read back before they count."""
 
 import io
 import json

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from batchnorm.lab.design import Experiment, Plan, Settings, Trial
 from batchnorm.lab.judging.findings import Findings
-from batchnorm.lab.records import Damage, Line
+from batchnorm.lab.records import Damage, Entry
 from batchnorm.lab.running.store import Json
 
 
@@ -25,7 +25,7 @@ class TrialResult:
     """
 
     trial: Trial
-    evaluations: tuple[Line, ...]
+    evaluations: tuple[Entry, ...]
     diverged_at: int | None = None
     chance: float = math.nan
 

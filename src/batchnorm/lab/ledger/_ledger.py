@@ -106,8 +106,8 @@ class Ledger:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a run stands among those of a ledger.
+class Neighbours:
+    """The studies with a report beside a run in a ledger.
 
     Args:
         previous: The study before it that has a report, or ``None``.
@@ -137,8 +137,8 @@ def claim(path: Path, command: str, asked: Mapping[str, Any]) -> Ledger:
         before = existing["asked"].get(key)
         if before != value:
             raise RunError(
-                f"{path} holds a ledger with {key} = {before}, this command has {key} = {value}: "
-                "give the same settings to go on, or another --out"
+                f"{path} holds a run of all studies with {key} = {before}, this command has "
+                f"{key} = {value}: give the same settings to go on, or another --out"
             )
     return load(path)
 
@@ -155,7 +155,7 @@ def load(path: Path) -> Ledger:
     content = _read(path)
     if content is None:
         raise RunError(
-            f"{path} is not the folder of a ledger: needed a {_NAME} in it, found none: give the "
+            f"{path} is not a folder of all studies: needed a {_NAME} in it, found none: give the "
             f"folder that `batchnorm study run {ALL}` wrote"
         )
     asked, studies = content["asked"], registry.STUDIES.values()
@@ -190,8 +190,8 @@ def read(path: Path, study: Study) -> Part:
         return Part(study, reason=f"{error}.")
 
 
-def place(run: Path) -> Place | None:
-    """Return where a run folder stands in a ledger, or ``None`` where it is not part of one."""
+def neighbours(run: Path) -> Neighbours | None:
+    """Return the neighbours of a run folder in a ledger, or ``None`` where it is in none."""
     if not holds(run.parent) or run.name not in registry.STUDIES:
         return None
     reported = [
@@ -200,7 +200,7 @@ def place(run: Path) -> Place | None:
         if name == run.name or RunFolder(run.parent / name).report.is_file()
     ]
     at = reported.index(registry.STUDIES[run.name])
-    return Place(
+    return Neighbours(
         reported[at - 1] if at > 0 else None,
         reported[at + 1] if at + 1 < len(reported) else None,
     )
@@ -209,7 +209,7 @@ def place(run: Path) -> Place | None:
 def _make(path: Path, content: Mapping[str, Any]) -> None:
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise RunError(
-            f"{path} exists and is not the folder of a ledger (it has no {_NAME}): give --out a "
+            f"{path} exists and is not a folder of all studies (it has no {_NAME}): give --out a "
             "new or empty folder"
         )
     try:
@@ -217,8 +217,8 @@ def _make(path: Path, content: Mapping[str, Any]) -> None:
         write_atomically(path / _NAME, (json.dumps(content, indent=2) + "\n").encode())
     except OSError as error:
         raise RunError(
-            f"{path} cannot be made the folder of a ledger ({error.strerror}): give --out a folder "
-            "that can be written"
+            f"{path} cannot be made a folder of all studies ({error.strerror}): give --out a "
+            "folder that can be written"
         ) from error
 
 

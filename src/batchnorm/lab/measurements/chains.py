@@ -1,4 +1,4 @@
-"""One gradient step in a chain of linear maps: what it promises and what it does."""
+"""Gradient step in a chain of linear maps: what it promises and what it does."""
 
 import math
 from collections.abc import Mapping, Sequence

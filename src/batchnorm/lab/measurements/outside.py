@@ -1,4 +1,4 @@
-"""A layer whose gradient knows of its normalization, and one whose gradient does not."""
+"""Training of a layer with the normalization inside the gradient, and outside of it."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What a layer and its gradients do when its weights are multiplied by a factor."""
+"""Scale invariance: a layer and its gradients when its weights are multiplied by a factor."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""The networks that the studies train; the same generator gives all arms the same weights."""
+"""Networks that the studies train; the same generator gives all arms the same weights."""
 
 from batchnorm.lab.networks.inception import inception as inception
 from batchnorm.lab.networks.layers import last_nonlinearity as last_nonlinearity

@@ -1,4 +1,4 @@
-"""A small Inception network, with the switches that the paper's experiments turn."""
+"""Inception network, small, with the options that the paper's experiments vary."""
 
 import torch
 from torch import Tensor, nn

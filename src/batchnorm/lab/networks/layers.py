@@ -1,4 +1,4 @@
-"""Layers with weights from a given generator, and what networks are put together from."""
+"""Layers with weights from a given generator, of which the networks are built."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A deep linear network: no nonlinearity, so that what depth alone does can be seen."""
+"""Deep linear network: without nonlinearities, to show what depth alone does."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The network of the paper's section 4.1, of any depth."""
+"""Multilayer perceptron of the paper's section 4.1, of any depth."""
 
 import torch
 from torch import nn

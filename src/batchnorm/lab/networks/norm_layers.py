@@ -1,4 +1,4 @@
-"""The normalizations that networks are compared with, by name."""
+"""Normalization layers by name: batch, ghost, group, L1 and others."""
 
 from collections.abc import Callable
 from functools import partial

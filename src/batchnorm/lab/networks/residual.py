@@ -1,4 +1,4 @@
-"""A small residual network: blocks of two 3x3 convolutions around a shortcut."""
+"""Residual network, small: blocks of two 3x3 convolutions around a shortcut."""
 
 import torch
 from torch import Tensor, nn

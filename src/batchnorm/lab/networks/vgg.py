@@ -1,4 +1,4 @@
-"""A small network after VGG: pairs of 3x3 convolutions, halving the image between them."""
+"""VGG-like network, small: pairs of 3x3 convolutions, the image halved between them."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""The two networks that Santurkar et al. measured, each where it belongs."""
+"""Networks that Santurkar et al. measured: VGG for images, a linear one for vectors."""
 
 import torch
 from torch import nn

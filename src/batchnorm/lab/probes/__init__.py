@@ -1,4 +1,4 @@
-"""What is measured inside a network at each evaluation."""
+"""Probes: what is measured inside a network at each evaluation."""
 
 from batchnorm.lab.probes.contract import Moment as Moment
 from batchnorm.lab.probes.contract import Nothing as Nothing

@@ -1,4 +1,4 @@
-"""What a trial of training lets a study look at, and when."""
+"""Probe protocol: what a study can measure during training, and when."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A copy of the network in double precision, which small steps are measured on."""
+"""Float64 copy of a network, on which small steps are measured."""
 
 import copy
 

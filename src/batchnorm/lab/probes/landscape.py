@@ -1,4 +1,4 @@
-"""The loss along its gradient, at each evaluation."""
+"""Loss landscape along the gradient, at each evaluation."""
 
 from typing import Any
 

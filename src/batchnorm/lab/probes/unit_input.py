@@ -1,4 +1,4 @@
-"""The distribution of what enters a nonlinearity, while the layers below it change."""
+"""Distribution of a nonlinearity's input, at each evaluation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from batchnorm._pages import require, write_atomically
-from batchnorm.lab.records.lines import Damage, History, Line, encode, read
+from batchnorm.lab.records.lines import Damage, Entry, History, encode, read
 
 
 class TrialFiles:
@@ -46,16 +46,16 @@ class TrialFiles:
             return history
         return History(history.evaluations, history.end, damage)
 
-    def rewind(self, evaluations: tuple[Line, ...]) -> None:
+    def rewind(self, evaluations: tuple[Entry, ...]) -> None:
         """Set the record back to ``evaluations``."""
         write_atomically(self._record, "".join(map(encode, evaluations)).encode())
 
-    def append(self, record: Line) -> None:
+    def append(self, record: Entry) -> None:
         """Add one whole line to the record."""
         with self._record.open("ab", buffering=0) as file:
             file.write(encode(record).encode())
 
-    def finish(self, weights: Mapping[str, torch.Tensor] | None, end: Line) -> None:
+    def finish(self, weights: Mapping[str, torch.Tensor] | None, end: Entry) -> None:
         """Write the weights if there are any, close the record, drop the checkpoint, in turn."""
         if weights is not None:
             content = _serialize(weights)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Line = dict[str, Any]
+Entry = dict[str, Any]
 _SUM = ',"crc32":"'
 _TAIL = len(_SUM) + 8 + len('"}')
 
@@ -22,7 +22,7 @@ class Damage:
 
     Args:
         file: Path relative to the run folder.
-        line: Line number from 1, or ``None`` when the whole file is meant.
+        line: Entry number from 1, or ``None`` when the whole file is meant.
         reason: What is wrong.
     """
 
@@ -45,8 +45,8 @@ class History:
         damage: The first damage found; nothing after it was read.
     """
 
-    evaluations: tuple[Line, ...]
-    end: Line | None
+    evaluations: tuple[Entry, ...]
+    end: Entry | None
     damage: Damage | None
 
 
@@ -59,7 +59,7 @@ def finite(value: Any) -> Any:
     return value
 
 
-def encode(record: Line) -> str:
+def encode(record: Entry) -> str:
     """Return the line for ``record``, newline included.
 
     Example:
@@ -70,7 +70,7 @@ def encode(record: Line) -> str:
     return f'{body[:-1]}{_SUM}{zlib.crc32(body.encode()):08x}"}}\n'
 
 
-def decode(line: str) -> Line:
+def decode(line: str) -> Entry:
     """Return the record that ``line`` was made of.
 
     Raises:
@@ -100,7 +100,7 @@ def read(path: Path, name: str, schedule: Sequence[int], fields: Sequence[str]) 
     if not path.exists():
         return History((), None, None)
     lines = path.read_bytes().split(b"\n")[:-1]
-    evaluations: list[Line] = []
+    evaluations: list[Entry] = []
     for number, line in enumerate(lines, start=1):
         try:
             record = decode(line.decode())
@@ -117,7 +117,7 @@ def read(path: Path, name: str, schedule: Sequence[int], fields: Sequence[str]) 
     return History(tuple(evaluations), None, None)
 
 
-def _check(record: Line, done: int, schedule: Sequence[int], fields: Sequence[str]) -> bool:
+def _check(record: Entry, done: int, schedule: Sequence[int], fields: Sequence[str]) -> bool:
     """Return whether the record closes the trial; raise ValueError where it does not belong."""
     if "end" in record:
         if record["end"] == "finished" and done != len(schedule):

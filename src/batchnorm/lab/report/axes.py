@@ -1,4 +1,4 @@
-"""What the figures have in common: axes, layout, and numbers that JSON can hold."""
+"""Axes and layout of plotly figures, and numbers that JSON can hold."""
 
 import math
 from collections.abc import Iterable, Sequence

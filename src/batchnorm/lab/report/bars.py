@@ -1,4 +1,4 @@
-"""Values as bars with their intervals, in groups beside each other."""
+"""Bar plots: values with their intervals, in groups beside each other."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The page of a ledger: every claim with its verdict, its effect and a picture."""
+"""Claims page: every claim with its verdict, its effect and a picture."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from batchnorm.lab import ledger
 from batchnorm.lab.judging.findings import SettingRow, Verdict
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.ledger import OUTCOMES, Judgement, Ledger, Part
-from batchnorm.lab.report.build import build, require, save, template
-from batchnorm.lab.report.forest import Line, lines
+from batchnorm.lab.report.forest import EffectLine, lines
+from batchnorm.lab.report.study_page import build, require, save, template
 from batchnorm.lab.report.thumbnails import caption, coloured, style, thumbnail
 
 _PAGE = "index.html"
@@ -41,8 +41,8 @@ class Card:
     anchor: str
     report: str
     facts: str
-    main: tuple[Line, ...]
-    others: tuple[Line, ...]
+    main: tuple[EffectLine, ...]
+    others: tuple[EffectLine, ...]
     met: str
     picture: str
     caption: str
@@ -71,8 +71,8 @@ def write(found: Ledger, changed: Iterable[Part]) -> Path:
         report = found.path / part.study.name / "report.html"
         new = not report.exists()
         build(part.results, report)
-        place = ledger.place(report.parent)
-        before = runs.get(place.previous.name) if place and place.previous else None
+        beside = ledger.neighbours(report.parent)
+        before = runs.get(beside.previous.name) if beside and beside.previous else None
         if new and before is not None:  # its link to the next study leads somewhere now
             build(before, found.path / before.study.name / "report.html")
     return save(render(found), found.path / _PAGE)
@@ -83,7 +83,7 @@ def render(found: Ledger) -> str:
     require()
     judgements = found.judgements
     return _pages.render(
-        template("ledger"),
+        template("claims_page"),
         {"effects": template("effects")},
         ledger=found,
         cards=[_card(one) for one in judgements],
@@ -122,7 +122,7 @@ def _card(one: Judgement) -> Card:
     )
 
 
-def _failing(verdict: Verdict, others: Iterable[Line]) -> list[Line]:
+def _failing(verdict: Verdict, others: Iterable[EffectLine]) -> list[EffectLine]:
     """Return the first effect that did not hold, where the first one of all does not tell it."""
     if verdict.outcome != "mixed" or verdict.effects[0].met is False:
         return []

@@ -1,4 +1,4 @@
-"""Curves, and percentiles side by side."""
+"""Curve plots, and panels of percentiles side by side."""
 
 import math
 from collections.abc import Sequence

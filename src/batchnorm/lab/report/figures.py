@@ -1,4 +1,4 @@
-"""From a study's figures, which are data, to what plotly.js draws.
+"""Plotly figures from a study's figures, which are data.
 
 A figure becomes a dictionary with ``data`` and ``layout``. Colours are tokens (see `palette`).
 """

@@ -1,4 +1,4 @@
-"""An effect as one line: its interval, its value, the bound of the rule, and no effect."""
+"""Forest plot of an effect: its interval, its value, the bound of the rule, and no effect."""
 
 import math
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from batchnorm._pages import _svg
 from batchnorm._pages._svg import Element
 from batchnorm.lab.judging.estimates import Estimate
 from batchnorm.lab.judging.findings import Axis, Effect, Verdict
-from batchnorm.lab.report.scale import Scale
+from batchnorm.lab.report.plot_scale import PlotScale
 
 _WIDTH, _MIDDLE, _EDGE = 300.0, 25.0, 12.0
 _NEAR = 60.0  # so close to an end, a label stands inside
 
 
 @dataclass(frozen=True)
-class Line:
+class EffectLine:
     """An effect in words and as a drawing."""
 
     effect: Effect
     drawing: str
 
 
-def lines(verdict: Verdict) -> tuple[Line, ...]:
+def lines(verdict: Verdict) -> tuple[EffectLine, ...]:
     """Return the effects of a verdict."""
-    return tuple(Line(effect, forest(effect)) for effect in verdict.effects)
+    return tuple(EffectLine(effect, forest(effect)) for effect in verdict.effects)
 
 
 def forest(effect: Effect) -> str:
@@ -53,10 +53,10 @@ def _bounds(effect: Effect) -> list[tuple[str, float]]:
     return [(word, bound) for word, bound in sides if bound is not None]
 
 
-def _scale(effect: Effect, found: Estimate) -> Scale:
+def _scale(effect: Effect, found: Estimate) -> PlotScale:
     values = [found.low, found.high, found.least, found.most, found.neutral]
     values += [bound for _, bound in _bounds(effect)]
-    return Scale.of(Axis("", log=found.log), values, _EDGE, _WIDTH - _EDGE, room=0.15)
+    return PlotScale.of(Axis("", log=found.log), values, _EDGE, _WIDTH - _EDGE, room=0.15)
 
 
 def _allowed(drawing: Element, at: float, word: str) -> None:
@@ -73,7 +73,7 @@ def _tick(drawing: Element, at: float, words: str, side: int, kind: str) -> None
     _svg.put(drawing, "text", kind, x=at, y=up, text_anchor=anchor).text = words
 
 
-def _interval(drawing: Element, scale: Scale, found: Estimate) -> None:
+def _interval(drawing: Element, scale: PlotScale, found: Estimate) -> None:
     low, high = scale(found.low), scale(found.high)
     _svg.line(drawing, (low, _MIDDLE), (high, _MIDDLE), "interval")
     if math.isinf(found.low) or (found.log and found.low <= 0):
@@ -82,7 +82,7 @@ def _interval(drawing: Element, scale: Scale, found: Estimate) -> None:
         _arrow(drawing, high, 1)
 
 
-def _value(drawing: Element, scale: Scale, found: Estimate) -> None:
+def _value(drawing: Element, scale: PlotScale, found: Estimate) -> None:
     """Draw the value: a dot, an open end where it is only known from one side, or a stretch."""
     least, most = scale(found.least), scale(found.most)
     if found.least == found.most:

@@ -1,4 +1,4 @@
-"""Every setting of an arm as a grid of cells."""
+"""Heat maps: every setting of an arm as a grid of cells."""
 
 from batchnorm.lab.judging.findings import Grid, Grids
 from batchnorm.lab.report import axes

@@ -1,4 +1,4 @@
-"""Values with their intervals, in groups under each other."""
+"""Point plots: values with their intervals, in groups under each other."""
 
 import math
 from collections.abc import Sequence

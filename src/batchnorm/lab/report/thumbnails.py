@@ -1,4 +1,4 @@
-"""A study's figure as a small picture without words: what happened, at a glance."""
+"""Thumbnails: a study's figure as a small picture without words."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -20,7 +20,7 @@ from batchnorm.lab.judging.findings import (
     Points,
     Table,
 )
-from batchnorm.lab.report.scale import Scale
+from batchnorm.lab.report.plot_scale import PlotScale
 
 WIDTH, HEIGHT, _EDGE = 240.0, 128.0, 5.0
 _FEW = 12  # so many points were chosen, and are not a course in time
@@ -94,9 +94,9 @@ def _parts(figure: Points | Bars | Curves | Panels) -> Sequence[Point | Curve]:
 
 
 def _curves(drawing: Element, figure: Curves, kind: Kind) -> None:
-    x = Scale.of(figure.x, [v for c in figure.curves for v in c.x], _EDGE, WIDTH - _EDGE)
+    x = PlotScale.of(figure.x, [v for c in figure.curves for v in c.x], _EDGE, WIDTH - _EDGE)
     values = [v for c in figure.curves for side in (c.low, c.middle, c.high) for v in side]
-    y = Scale.of(figure.y, [*values, *figure.marks], HEIGHT - _EDGE, _EDGE)
+    y = PlotScale.of(figure.y, [*values, *figure.marks], HEIGHT - _EDGE, _EDGE)
     for mark in figure.marks:
         _svg.line(drawing, (0, y(mark)), (WIDTH, y(mark)), "mark")
     for curve in figure.curves:
@@ -108,9 +108,9 @@ def _curves(drawing: Element, figure: Curves, kind: Kind) -> None:
 def _panels(drawing: Element, figure: Panels, kind: Kind) -> None:
     width = WIDTH / len(figure.panels)
     values = [v for p in figure.panels for side in (p.low, p.high) for v in side[1:]]
-    y = Scale.of(figure.y, values, HEIGHT - _EDGE, _EDGE)
+    y = PlotScale.of(figure.y, values, HEIGHT - _EDGE, _EDGE)
     for number, panel in enumerate(figure.panels):
-        x = Scale.of(figure.x, panel.x, number * width + _EDGE, (number + 1) * width - _EDGE)
+        x = PlotScale.of(figure.x, panel.x, number * width + _EDGE, (number + 1) * width - _EDGE)
         if number:
             _svg.line(drawing, (number * width, 0), (number * width, HEIGHT), "rule")
         _band(drawing, panel, x, y, kind)
@@ -120,7 +120,7 @@ def _panels(drawing: Element, figure: Panels, kind: Kind) -> None:
         _line(drawing, panel, panel.middle, x, y, kind(panel.arm))
 
 
-def _band(drawing: Element, curve: Curve, x: Scale, y: Scale, kind: Kind) -> None:
+def _band(drawing: Element, curve: Curve, x: PlotScale, y: PlotScale, kind: Kind) -> None:
     sides = [
         (x(across), y(low), y(high))
         for across, low, high in zip(curve.x, curve.low, curve.high, strict=True)
@@ -132,7 +132,7 @@ def _band(drawing: Element, curve: Curve, x: Scale, y: Scale, kind: Kind) -> Non
 
 
 def _line(
-    drawing: Element, curve: Curve, values: Sequence[float], x: Scale, y: Scale, kind: str
+    drawing: Element, curve: Curve, values: Sequence[float], x: PlotScale, y: PlotScale, kind: str
 ) -> None:
     for run in _runs(curve, values, x, y):
         _svg.path(drawing, run, f"{kind} curve dashed" if curve.dashed else f"{kind} curve")
@@ -141,7 +141,7 @@ def _line(
                 _dot(drawing, place, f"{kind} dot", 2.4)
 
 
-def _runs(curve: Curve, values: Sequence[float], x: Scale, y: Scale) -> list[list[Place]]:
+def _runs(curve: Curve, values: Sequence[float], x: PlotScale, y: PlotScale) -> list[list[Place]]:
     """Return the places of a curve, in runs between which something is missing."""
     runs: list[list[Place]] = [[]]
     for across, value in zip(curve.x, values, strict=True):
@@ -155,7 +155,7 @@ def _runs(curve: Curve, values: Sequence[float], x: Scale, y: Scale) -> list[lis
 def _points(drawing: Element, figure: Points, kind: Kind) -> None:
     limit = [] if figure.limit is None else [figure.limit]
     values = [v for p in figure.points for v in (p.low, p.value, p.high)]
-    x = Scale.of(figure.axis, [*values, *limit, *figure.marks], _EDGE + 4, WIDTH - _EDGE - 4)
+    x = PlotScale.of(figure.axis, [*values, *limit, *figure.marks], _EDGE + 4, WIDTH - _EDGE - 4)
     gaps = sum(one.group != other.group for one, other in pairwise(figure.points))
     row = (HEIGHT - 2 * _EDGE) / (len(figure.points) + 0.6 * gaps)
     for mark in figure.marks:
@@ -170,7 +170,9 @@ def _points(drawing: Element, figure: Points, kind: Kind) -> None:
         down += row
 
 
-def _point(drawing: Element, point: Point, x: Scale, down: float, kind: str, radius: float) -> None:
+def _point(
+    drawing: Element, point: Point, x: PlotScale, down: float, kind: str, radius: float
+) -> None:
     _svg.line(drawing, (x(point.low), down), (x(point.high), down), f"{kind} interval")
     at = x(point.value)
     if math.isinf(point.value):
@@ -185,7 +187,7 @@ def _bars(drawing: Element, figure: Bars, kind: Kind) -> None:
     ends = [v for bar in figure.bars for v in (bar.low, bar.value, bar.high)]
     room = 0.3 * ((max(ends) - min(ends)) or 1.0)
     floor = min(ends) - room if figure.zoomed else min(0.0, *ends)
-    y = Scale(Axis(""), floor, max(ends) + 0.05 * room, HEIGHT - _EDGE, _EDGE)
+    y = PlotScale(Axis(""), floor, max(ends) + 0.05 * room, HEIGHT - _EDGE, _EDGE)
     width = WIDTH / len(groups)
     for number, group in enumerate(groups):
         found = [bar for bar in figure.bars if bar.group == group]
@@ -195,7 +197,7 @@ def _bars(drawing: Element, figure: Bars, kind: Kind) -> None:
             _bar(drawing, bar, y, left + 1, each - 2, kind(bar.arm))
 
 
-def _bar(drawing: Element, bar: Point, y: Scale, left: float, width: float, kind: str) -> None:
+def _bar(drawing: Element, bar: Point, y: PlotScale, left: float, width: float, kind: str) -> None:
     if math.isnan(bar.value):
         return
     top, middle = y(bar.value), left + width / 2

@@ -144,7 +144,7 @@ class _Tracker:
 
 
 def _do(
-    prepare: Callable[[], workers.Work],
+    prepare: Callable[[], workers.Handler],
     missing: list[Trial],
     jobs: int,
     tracker: _Tracker,
@@ -170,7 +170,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _prepare(study: Experiment, options: Options, plan: Plan, digest: str) -> workers.Work:
+def _prepare(study: Experiment, options: Options, plan: Plan, digest: str) -> workers.Handler:
     """Load what a worker needs and return the function that does one trial."""
     torch.set_num_threads(1)
     task = load_task(study, options)

@@ -8,7 +8,7 @@ import torch
 
 from batchnorm.errors import RunError
 from batchnorm.lab.design import Job, Plan, Trial
-from batchnorm.lab.records import Damage, Line, finite
+from batchnorm.lab.records import Damage, Entry, finite
 from batchnorm.lab.tasks import Task
 
 Function = Callable[[Trial, Task, torch.Generator], Mapping[str, Any]]
@@ -48,7 +48,7 @@ class Measuring:
         job.files.finish(None, {"end": "finished", "step": 0})
         return history.damage
 
-    def _record(self, measured: Mapping[str, Any]) -> Line:
+    def _record(self, measured: Mapping[str, Any]) -> Entry:
         if measured.keys() != set(self.keys):
             raise RunError(
                 f"needed a record of {', '.join(self.keys)}, the function returned "

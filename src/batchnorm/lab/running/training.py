@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from batchnorm.errors import RunError
 from batchnorm.lab.design import Job, Plan, Trial, schedule
 from batchnorm.lab.probes import Moment, Nothing, Probe
-from batchnorm.lab.records import Damage, Line, finite
+from batchnorm.lab.records import Damage, Entry, finite
 from batchnorm.lab.running import descent
 
 FIELDS = ("step", "train_loss", "test_loss", "test_accuracy")
@@ -161,7 +161,7 @@ class TrialRun:
             self._epoch = epoch
         return self._order[place * batch : (place + 1) * batch]
 
-    def _evaluate(self, step: int, train_loss: float | None) -> Line:
+    def _evaluate(self, step: int, train_loss: float | None) -> Entry:
         self._model.eval()
         with torch.no_grad(), self._probe.watching(self._model):
             parts = torch.split(self._task.test_x[: self._tested], _EVALUATED_AT_ONCE)

@@ -1,4 +1,4 @@
-"""A pool of worker processes that never outlive the process that started them.
+"""Pool of worker processes that never outlive the process that started them.
 
 Workers are spawned, not forked, because a fork of a process that has used PyTorch's threads can
 hang. Each waits for its parent's end in a thread of its own, so that even a parent killed without
@@ -19,7 +19,7 @@ from typing import Any, Self
 from batchnorm.errors import RunError
 
 Tell = Callable[[Any], None]
-Work = Callable[[Any, Tell], Any]
+Handler = Callable[[Any, Tell], Any]
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Done:
 
 @dataclass(frozen=True)
 class _Prepare:
-    prepare: Callable[[], Work]
+    prepare: Callable[[], Handler]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Pool:
             worker.pipe.close()
         self._workers.clear()
 
-    def run(self, prepare: Callable[[], Work], jobs: Iterable[Any], workers: int) -> Iterator[Any]:
+    def run(
+        self, prepare: Callable[[], Handler], jobs: Iterable[Any], workers: int
+    ) -> Iterator[Any]:
         """Do the jobs in worker processes, as `run` does; the processes stay for the next run."""
         queue = iter(jobs)
         busy: list[_Worker] = []
@@ -86,7 +88,7 @@ class Pool:
             raise
 
 
-def run(prepare: Callable[[], Work], jobs: Iterable[Any], workers: int) -> Iterator[Any]:
+def run(prepare: Callable[[], Handler], jobs: Iterable[Any], workers: int) -> Iterator[Any]:
     """Do the jobs in worker processes.
 
     Args:
@@ -173,7 +175,7 @@ def _interrupts_held() -> Iterator[None]:
 
 def _serve(pipe: Connection) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    work: Work | None = None
+    work: Handler | None = None
     try:
         while True:
             message = pipe.recv()

@@ -1,4 +1,4 @@
-"""What the two studies after Santurkar et al. share: arms, plans, and numbers over a training.
+"""Arms, plans and figures that the two studies after Santurkar et al. share.
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", appendix A: VGG on

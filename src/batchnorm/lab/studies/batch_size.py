@@ -1,4 +1,4 @@
-"""Small mini-batches, at equal numbers of examples seen.
+"""Mini-batch size, at equal numbers of examples seen.
 
 References:
     Wu and He (2018), "Group Normalization", figure 1; Ioffe (2017), "Batch Renormalization";

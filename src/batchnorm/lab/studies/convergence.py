@@ -1,4 +1,4 @@
-"""Fewer steps, trainable sigmoids, stable distributions: section 4.1 of the paper, measured.
+"""Convergence: fewer steps, trainable sigmoids, stable distributions (section 4.1 of the paper).
 
 References:
     Ioffe and Szegedy (2015), section 4.1 and figure 1.

@@ -1,4 +1,4 @@
-"""The rules by which the convergence study judges its claims."""
+"""Verdicts of the convergence study, and their rules."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""Does batch normalization reduce internal covariate shift?
+"""Internal covariate shift: does batch normalization reduce it?
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 2.2,

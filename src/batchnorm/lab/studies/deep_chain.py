@@ -1,4 +1,4 @@
-"""One gradient step in a deep chain of linear maps: what it promises, and what it does.
+"""Deep chain of linear maps: what one gradient step promises, and what it does.
 
 References:
     Goodfellow, Bengio and Courville (2016), "Deep Learning", section 8.7.1.

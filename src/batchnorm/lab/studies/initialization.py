@@ -1,4 +1,4 @@
-"""How much care the initial weights need: four decades of their scale.
+"""Initialization: how much care the initial weights need, over four decades of their scale.
 
 References:
     Ioffe and Szegedy (2015), sections 1 and 3.3: "less careful about initialization".

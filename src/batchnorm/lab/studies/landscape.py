@@ -1,4 +1,4 @@
-"""Is the loss smoother along its gradient?
+"""Loss landscape: is the loss smoother along its gradient?
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 3.1 and

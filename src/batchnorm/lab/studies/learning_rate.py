@@ -1,4 +1,4 @@
-"""Learning rates 5 and 30 times higher, and on to divergence: section 4.2 of the paper.
+"""Learning rates 5 and 30 times higher, and up to divergence (section 4.2 of the paper).
 
 References:
     Ioffe and Szegedy (2015), section 4.2.1 and figure 2 (BN-x5, BN-x30).

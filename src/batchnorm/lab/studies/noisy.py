@@ -1,4 +1,4 @@
-"""Batch normalization with noise behind it, so that no distribution is stable.
+"""Noise behind batch normalization, so that no distribution is stable.
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 2.1 and

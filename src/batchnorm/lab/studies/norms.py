@@ -1,4 +1,4 @@
-"""Other norms than the standard deviation: L1, L2 and the largest value.
+"""Norms other than the standard deviation: L1, L2 and the largest value.
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 3.3.

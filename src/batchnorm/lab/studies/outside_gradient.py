@@ -1,4 +1,4 @@
-"""Normalization that the gradient does not know of: section 2 of the paper, measured.
+"""Normalization outside the gradient (section 2 of the paper).
 
 References:
     Ioffe and Szegedy (2015), section 2: a layer adds b and subtracts the mean of u + b; if the

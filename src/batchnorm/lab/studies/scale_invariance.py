@@ -1,4 +1,4 @@
-"""A normalized layer does not see the scale of its weights: shown by numbers.
+"""Scale invariance: a normalized layer does not depend on the scale of its weights.
 
 References:
     Ioffe and Szegedy (2015), section 3.3: BN(Wu) = BN((aW)u), the same gradient of u, and 1/a of

@@ -1,4 +1,4 @@
-"""The built-in tasks."""
+"""Tasks that networks are trained on: digits, MNIST, CIFAR-10, synthetic data."""
 
 from batchnorm.lab.tasks.load import OWN as OWN
 from batchnorm.lab.tasks.load import TASKS as TASKS

@@ -1,4 +1,4 @@
-"""The IDX format of the MNIST family, read strictly: a damaged file is named, not trained on."""
+"""IDX files of the MNIST family, read strictly: a damaged file is an error."""
 
 import gzip
 import math

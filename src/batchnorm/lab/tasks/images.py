@@ -1,4 +1,4 @@
-"""What sets of images have in common: a part of them, checked, and as tensors."""
+"""Image sets: checks of a part, and its conversion to tensors."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""The tasks that exist, by name."""
+"""Registry of the tasks, by name."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tasks that are made and not read: a linear map to find again, and no data at all."""
+"""Synthetic tasks: a linear map to be found again, and no data at all."""
 
 from pathlib import Path
 

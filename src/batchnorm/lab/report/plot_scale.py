@@ -9,7 +9,7 @@ from batchnorm.lab.report import axes
 
 
 @dataclass(frozen=True)
-class Scale:
+class PlotScale:
     """Where the values of an axis stand.
 
     Args:
@@ -29,7 +29,7 @@ class Scale:
     @classmethod
     def of(
         cls, axis: Axis, values: Iterable[float], start: float, end: float, room: float = 0.04
-    ) -> "Scale":
+    ) -> "PlotScale":
         """Return the scale that holds the values, with some room on either side, as a share."""
         low, high = axes.scaled(axis, values, room)["range"]
         return cls(axis, low, high, start, end)

@@ -12,7 +12,7 @@ from batchnorm import lab
 from batchnorm.lab import ledger
 from batchnorm.lab.ledger import OUTCOMES, Ledger, Part
 from batchnorm.lab.report import claims_page as page
-from batchnorm.lab.report.build import render
+from batchnorm.lab.report.study_page import render
 from batchnorm.lab.studies.convergence import CONVERGENCE
 from batchnorm.lab.studies.noisy import NOISY
 from support.lab import made_up
@@ -143,7 +143,7 @@ def test_what_is_missing_is_listed():
     text = rendered(
         replace(part, results=lost), Part(lab.get("scale-invariance"), reason="It has not started.")
     )
-    assert "This ledger is not whole" in text
+    assert "This page is not complete" in text
     assert f"{len(lost.unfinished)} trials have not ended." in text
     assert "(scale-invariance) It has not started." in text
     assert "not whole" not in rendered(part)

@@ -1,4 +1,4 @@
-"""Build the page: findings first, words and drawing after."""
+"""Report of a run as an HTML page: its findings, rendered."""
 
 import json
 import math
@@ -13,7 +13,7 @@ from batchnorm.errors import RunError
 from batchnorm.lab import ledger
 from batchnorm.lab.judging.findings import Table
 from batchnorm.lab.judging.results import Results
-from batchnorm.lab.ledger import Place
+from batchnorm.lab.ledger import Neighbours
 from batchnorm.lab.report import figures
 from batchnorm.lab.report.forest import lines
 
@@ -41,7 +41,7 @@ def build(results: Results, path: Path) -> Path:
         MissingExtraError: A package is missing.
         RunError: The file cannot be written.
     """
-    return save(render(results, ledger.place(path.parent)), path)
+    return save(render(results, ledger.neighbours(path.parent)), path)
 
 
 def save(page: str, path: Path) -> Path:
@@ -59,12 +59,12 @@ def save(page: str, path: Path) -> Path:
     return path
 
 
-def render(results: Results, place: Place | None = None) -> str:
+def render(results: Results, beside: Neighbours | None = None) -> str:
     """Return the page.
 
     Args:
         results: The run.
-        place: Where it stands in a ledger, or ``None``.
+        beside: Where it stands in a ledger, or ``None``.
     """
     require()
     findings = results.study.findings(results)
@@ -73,10 +73,10 @@ def render(results: Results, place: Place | None = None) -> str:
     plots = {plot["id"]: plot["figure"] for section in sections for plot in section["plots"]}
     target = results.plan.headline_target if results.plan.targets else None
     return _pages.render(
-        template("template"),
+        template("study_page"),
         {"effects": template("effects")},
         findings=findings,
-        place=place,
+        beside=beside,
         verdicts=[(verdict, lines(verdict)) for verdict in findings.verdicts],
         task_words=results.config["description"],
         target=target,
