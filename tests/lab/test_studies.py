@@ -12,7 +12,7 @@ from batchnorm import lab
 from batchnorm.errors import RunError
 from batchnorm.lab import tasks
 from batchnorm.lab.design import CLAIMS
-from batchnorm.lab.judging.findings import Table
+from batchnorm.lab.judging.figures import Table
 from batchnorm.lab.report.forest import forest
 from batchnorm.lab.report.study_page import render
 from batchnorm.lab.report.thumbnails import thumbnail

@@ -6,12 +6,11 @@ import re
 import pytest
 
 from batchnorm.lab.judging.estimates import Difference, Extreme, Level, Ratio
-from batchnorm.lab.judging.findings import (
+from batchnorm.lab.judging.figures import (
     Axis,
     Bars,
     Curve,
     Curves,
-    Effect,
     Grid,
     Grids,
     Panels,
@@ -19,6 +18,7 @@ from batchnorm.lab.judging.findings import (
     Points,
     Table,
 )
+from batchnorm.lab.judging.findings import Effect
 from batchnorm.lab.report.forest import forest
 from batchnorm.lab.report.thumbnails import coloured, thumbnail
 from support.lab.drawings import parsed

@@ -12,15 +12,7 @@ from batchnorm.lab.design import Settings
 from batchnorm.lab.judging import comparison
 from batchnorm.lab.judging.comparison import Rank, Setting, Value
 from batchnorm.lab.judging.estimates import Median
-from batchnorm.lab.judging.findings import (
-    ACCURACY,
-    STEPS,
-    Axis,
-    Bars,
-    Curve,
-    Curves,
-    Point,
-)
+from batchnorm.lab.judging.figures import ACCURACY, STEPS, Axis, Bars, Curve, Curves, Point
 from batchnorm.lab.judging.results import Results
 
 

@@ -5,7 +5,7 @@ from itertools import product
 
 from batchnorm.lab.judging import comparison
 from batchnorm.lab.judging.comparison import Setting
-from batchnorm.lab.judging.findings import STEPS, Grid, Grids, Point, Points, Table
+from batchnorm.lab.judging.figures import STEPS, Grid, Grids, Point, Points, Table
 from batchnorm.lab.judging.results import Results
 
 

@@ -22,7 +22,7 @@ class Damage:
 
     Args:
         file: Path relative to the run folder.
-        line: Entry number from 1, or ``None`` when the whole file is meant.
+        line: Line number from 1, or ``None`` when the whole file is meant.
         reason: What is wrong.
     """
 

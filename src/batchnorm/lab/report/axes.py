@@ -6,7 +6,7 @@ from itertools import pairwise
 from typing import Any
 
 from batchnorm._pages import number
-from batchnorm.lab.judging.findings import Axis
+from batchnorm.lab.judging.figures import Axis
 
 Plot = dict[str, Any]
 _TRANSPARENT = "rgba(0,0,0,0)"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from batchnorm._pages._palette import token
-from batchnorm.lab.judging.findings import Bars, Point
+from batchnorm.lab.judging.figures import Bars, Point
 from batchnorm.lab.report import axes
 from batchnorm.lab.report.axes import Plot
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from batchnorm._pages._palette import token
-from batchnorm.lab.judging.findings import Axis, Curve, Curves, Panels
+from batchnorm.lab.judging.figures import Axis, Curve, Curves, Panels
 from batchnorm.lab.report import axes
 from batchnorm.lab.report.axes import Plot
 

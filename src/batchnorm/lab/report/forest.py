@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from batchnorm._pages import _svg
 from batchnorm._pages._svg import Element
 from batchnorm.lab.judging.estimates import Estimate
-from batchnorm.lab.judging.findings import Axis, Effect, Verdict
+from batchnorm.lab.judging.figures import Axis
+from batchnorm.lab.judging.findings import Effect, Verdict
 from batchnorm.lab.report.plot_scale import PlotScale
 
 _WIDTH, _MIDDLE, _EDGE = 300.0, 25.0, 12.0

@@ -1,6 +1,6 @@
 """Heat maps: every setting of an arm as a grid of cells."""
 
-from batchnorm.lab.judging.findings import Grid, Grids
+from batchnorm.lab.judging.figures import Grid, Grids
 from batchnorm.lab.report import axes
 from batchnorm.lab.report.axes import Plot
 

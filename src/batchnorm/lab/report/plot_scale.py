@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from batchnorm.lab.judging.findings import Axis
+from batchnorm.lab.judging.figures import Axis
 from batchnorm.lab.report import axes
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 from batchnorm._pages._palette import token
-from batchnorm.lab.judging.findings import Point, Points
+from batchnorm.lab.judging.figures import Point, Points
 from batchnorm.lab.report import axes
 from batchnorm.lab.report.axes import Plot
 

@@ -11,11 +11,11 @@ from batchnorm import _pages
 from batchnorm._pages import _palette
 from batchnorm.errors import RunError
 from batchnorm.lab import ledger
-from batchnorm.lab.judging.findings import Table
+from batchnorm.lab.judging.figures import Table
 from batchnorm.lab.judging.results import Results
 from batchnorm.lab.ledger import Neighbours
-from batchnorm.lab.report import figures
 from batchnorm.lab.report.forest import lines
+from batchnorm.lab.report.plots import draw
 
 
 def require() -> None:
@@ -105,7 +105,7 @@ def _section(number: int, figure: Any, arms: list[str]) -> dict[str, Any]:
         return {**section, "table": figure}
     plots = [
         {"id": f"plot-{number}-{part}", "figure": plot}
-        for part, plot in enumerate(figures.draw(figure, arms))
+        for part, plot in enumerate(draw(figure, arms))
     ]
     return {**section, "plots": plots}
 

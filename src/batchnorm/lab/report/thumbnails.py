@@ -7,7 +7,7 @@ from itertools import pairwise
 from batchnorm._pages import _svg
 from batchnorm._pages._palette import token
 from batchnorm._pages._svg import Element, Place
-from batchnorm.lab.judging.findings import (
+from batchnorm.lab.judging.figures import (
     Axis,
     Bars,
     Curve,

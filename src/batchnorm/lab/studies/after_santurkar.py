@@ -16,7 +16,8 @@ import numpy as np
 from batchnorm.lab.design import Arm, Plan, Scale, Settings, by_task
 from batchnorm.lab.judging import charts, comparison, wording
 from batchnorm.lab.judging.comparison import Setting, Value
-from batchnorm.lab.judging.findings import ACCURACY, Axis, Curves, SettingRow
+from batchnorm.lab.judging.figures import ACCURACY, Axis, Curves
+from batchnorm.lab.judging.findings import SettingRow
 from batchnorm.lab.judging.results import Results, TrialResult
 from batchnorm.lab.networks import vgg_or_linear
 from batchnorm.lab.tasks import OWN

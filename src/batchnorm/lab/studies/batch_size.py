@@ -15,7 +15,8 @@ from batchnorm.lab.design import Arm, Plan, by_task
 from batchnorm.lab.judging import charts, comparison, wording
 from batchnorm.lab.judging.comparison import Setting
 from batchnorm.lab.judging.estimates import Difference
-from batchnorm.lab.judging.findings import Effect, Explanation, Findings, Table, Verdict
+from batchnorm.lab.judging.figures import Table
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings, Verdict
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.judging.verdicts import Readings, above, judge
 from batchnorm.lab.networks import mlp

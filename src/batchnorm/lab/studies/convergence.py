@@ -12,7 +12,8 @@ from torch import nn
 from batchnorm.lab.design import Arm, Plan, by_task
 from batchnorm.lab.judging import charts, comparison, step_charts, wording
 from batchnorm.lab.judging.comparison import Setting
-from batchnorm.lab.judging.findings import STEPS, Axis, Explanation, Findings, Panels
+from batchnorm.lab.judging.figures import STEPS, Axis, Panels
+from batchnorm.lab.judging.findings import Explanation, Findings
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.networks import mlp
 from batchnorm.lab.probes import UnitInput

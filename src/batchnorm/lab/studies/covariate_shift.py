@@ -12,7 +12,8 @@ import numpy as np
 
 from batchnorm.lab.judging import comparison, wording
 from batchnorm.lab.judging.comparison import Setting
-from batchnorm.lab.judging.findings import Axis, Effect, Explanation, Figure, Findings, Table
+from batchnorm.lab.judging.figures import Axis, Figure, Table
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.probes import Shift

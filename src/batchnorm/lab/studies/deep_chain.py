@@ -14,7 +14,8 @@ from batchnorm._pages import number
 from batchnorm.lab.design import Arm, Plan, Settings, by_task
 from batchnorm.lab.judging import charts, comparison, intervals, summaries, wording
 from batchnorm.lab.judging.estimates import Ratio
-from batchnorm.lab.judging.findings import Axis, Curves, Explanation, Findings, Table
+from batchnorm.lab.judging.figures import Axis, Curves, Table
+from batchnorm.lab.judging.findings import Explanation, Findings
 from batchnorm.lab.judging.results import Results, Study, TrialResult
 from batchnorm.lab.judging.verdicts import Condition, Readings, above, judge
 from batchnorm.lab.measurements.chains import step_in_chain

@@ -6,7 +6,8 @@ References:
 """
 
 from batchnorm.lab.judging import charts, comparison, wording
-from batchnorm.lab.judging.findings import Axis, Effect, Explanation, Figure, Findings, Panels
+from batchnorm.lab.judging.figures import Axis, Figure, Panels
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.judging.verdicts import Condition, Readings, judge
 from batchnorm.lab.probes import Landscape

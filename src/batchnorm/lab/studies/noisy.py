@@ -12,7 +12,8 @@ from torch import nn
 
 from batchnorm.lab.design import Arm, Plan, on_images
 from batchnorm.lab.judging import charts, comparison, wording
-from batchnorm.lab.judging.findings import Curves, Explanation, Findings
+from batchnorm.lab.judging.figures import Curves
+from batchnorm.lab.judging.findings import Explanation, Findings
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.judging.verdicts import Condition, Readings, above, judge
 from batchnorm.lab.networks import mlp

@@ -11,7 +11,8 @@ import numpy as np
 
 from batchnorm.lab.design import Arm, Plan, by_task
 from batchnorm.lab.judging import charts, comparison, intervals, wording
-from batchnorm.lab.judging.findings import Axis, Curves, Explanation, Findings
+from batchnorm.lab.judging.figures import Axis, Curves
+from batchnorm.lab.judging.findings import Explanation, Findings
 from batchnorm.lab.judging.results import Results, Study, TrialResult
 from batchnorm.lab.judging.verdicts import Condition, Readings, above, below, judge
 from batchnorm.lab.measurements.outside import POINTS, train_layer
@@ -89,11 +90,11 @@ def _course(results: Results, key: str, everything: int) -> Curves:
     fixed = results.plan.fixed
     steps = np.linspace(0, fixed["steps"], POINTS + 1).tolist()
     curves = []
-    for scaled, words_ in ((0, "centred"), (1, "scaled too")):
+    for scaled, words in ((0, "centred"), (1, "scaled too")):
         for arm in results.study.arms:
             where = {"everything": everything, "scaled": scaled}
             setting = comparison.only(results, arm.name, where)
-            curves.append(charts.listed(results, setting, key, steps, f"{arm.label}, {words_}"))
+            curves.append(charts.listed(results, setting, key, steps, f"{arm.label}, {words}"))
     return Curves(
         f"{_MEASURED[key]}, {'everything' if everything else 'b alone'} trained",
         "Median over the seeds; band from the smallest to the largest.",

@@ -13,7 +13,8 @@ from batchnorm.lab.design import Arm, Plan, by_task
 from batchnorm.lab.judging import charts, comparison, wording
 from batchnorm.lab.judging.comparison import Setting
 from batchnorm.lab.judging.estimates import Difference
-from batchnorm.lab.judging.findings import Bars, Effect, Explanation, Findings
+from batchnorm.lab.judging.figures import Bars
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.judging.verdicts import Condition, Readings, above, judge
 from batchnorm.lab.networks import mlp

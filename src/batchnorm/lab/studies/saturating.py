@@ -123,12 +123,12 @@ SATURATING = Study(
     question="Do deep networks of sigmoids train, with and without batch normalization?",
     claims=("C3",),
     arms=tuple(
-        Arm(f"{name}{suffix}", f"{label}{words_}", partial(network, **kind), settings, not suffix)
+        Arm(f"{name}{suffix}", f"{label}{words}", partial(network, **kind), settings, not suffix)
         for name, label, network, settings in (
             ("mlp", "MLP", mlp, {"depth": _DEEP}),
             ("inception", "Inception", inception, {}),
         )
-        for suffix, words_, kind in (
+        for suffix, words, kind in (
             ("", "", {"activation": nn.Sigmoid}),
             ("-bn", " + BN", {"activation": nn.Sigmoid, "norm": "batch"}),
         )

@@ -11,7 +11,8 @@ from batchnorm._pages import number
 from batchnorm.lab.design import Arm, Plan, by_task
 from batchnorm.lab.judging import charts, comparison, wording
 from batchnorm.lab.judging.estimates import Extreme
-from batchnorm.lab.judging.findings import Axis, Curves, Explanation, Findings, Table
+from batchnorm.lab.judging.figures import Axis, Curves, Table
+from batchnorm.lab.judging.findings import Explanation, Findings
 from batchnorm.lab.judging.results import Results, Study
 from batchnorm.lab.judging.verdicts import Readings, below, judge
 from batchnorm.lab.measurements.scales import compare_scales

@@ -5,7 +5,7 @@ A figure becomes a dictionary with ``data`` and ``layout``. Colours are tokens (
 
 from collections.abc import Sequence
 
-from batchnorm.lab.judging.findings import Bars, Curves, Grids, Panels, Points
+from batchnorm.lab.judging.figures import Bars, Curves, Grids, Panels, Points
 from batchnorm.lab.report import bars, curves, grids, points
 from batchnorm.lab.report.axes import Plot
 
