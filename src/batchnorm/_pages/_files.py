@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that its name only ever stands for whole content.
+    """Write a file so that under its name there is never partial content.
 
     Args:
         path: where to write; its folder exists.

@@ -59,7 +59,7 @@ def cores() -> int:
 
 
 def processor() -> str:
-    """Return the model of the processor, as Linux tells it, or what Python knows."""
+    """Return the model of the processor, as Linux reports it, or what Python knows."""
     if _CPUINFO.is_file():
         for line in _CPUINFO.read_text(errors="replace").splitlines():
             name, _, value = line.partition(":")
@@ -82,7 +82,7 @@ _CACHE_FILES = ("level", "type", "size")
 
 
 def libc() -> tuple[str, ...]:
-    """Return the name and version of the C library, where Python can tell."""
+    """Return the name and version of the C library, where Python knows them."""
     return tuple(part for part in platform.libc_ver() if part)
 
 

@@ -1,4 +1,4 @@
-"""The colours of the report, safe for colour-blind readers, in a light and a dark set.
+"""Palette of the pages, safe for colour-blind readers, in a light and a dark set.
 
 Figures name colours as tokens such as ``@arm0``; the page puts in the set that fits its theme.
 """

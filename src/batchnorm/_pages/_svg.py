@@ -11,11 +11,11 @@ def drawing(width: float, height: float, title: str, kind: str, top: float = 0.0
     """Return an empty drawing.
 
     Args:
-        width: Width of its own scale; the page decides how large it is shown.
-        height: Height of it.
-        title: What there is to see, for readers who cannot.
-        kind: Name of its style.
-        top: Where its scale begins.
+        width: width in its own units; the page decides how large it is shown.
+        height: height in its own units.
+        title: what it shows, for readers who cannot see it.
+        kind: name of its style.
+        top: vertical coordinate of its upper edge.
     """
     found = ET.Element(
         "svg", {"class": kind, "viewBox": f"0 {top:g} {width:g} {height:g}", "role": "img"}
@@ -28,10 +28,10 @@ def put(parent: Element, tag: str, kind: str = "", **more: str | float) -> Eleme
     """Add an element, and return it.
 
     Args:
-        parent: Where to.
-        tag: Its name, such as ``line``.
-        kind: Name of its style, which decides its colour.
-        more: Its attributes; an underscore stands for a hyphen.
+        parent: the element that it is added to.
+        tag: its name, such as ``line``.
+        kind: name of its style, which decides its colour.
+        more: its attributes; an underscore becomes a hyphen.
     """
     named = {name.replace("_", "-"): _text(value) for name, value in more.items()}
     return ET.SubElement(parent, tag, ({"class": kind} if kind else {}) | named)
@@ -49,7 +49,7 @@ def path(parent: Element, places: Sequence[Place], kind: str, *, closed: bool = 
 
 
 def text(found: Element) -> str:
-    """Return a drawing as it stands in a page."""
+    """Return a drawing as the text of a page."""
     return ET.tostring(found, encoding="unicode")
 
 

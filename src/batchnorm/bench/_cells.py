@@ -24,7 +24,7 @@ class Cell:
         case: What is timed.
         dtype: Of the input.
         layout: Memory format of the input.
-        settings: Says the directions, the peers, the level and the rounds.
+        settings: Directions, peers, level and rounds.
         peers: Out of the settings' providers those that can be had.
     """
 

@@ -39,7 +39,7 @@ def missing() -> str | None:
 
 
 def environment() -> dict[str, str]:
-    """Return the environment of a process whose allocator keeps what it was given."""
+    """Return the environment of a process whose allocator keeps released memory."""
     tunables = os.environ.get("GLIBC_TUNABLES")
     return {
         **os.environ,
@@ -57,7 +57,7 @@ def measure(
         case: What is timed.
         dtype: Of the input.
         layout: Memory format of the input.
-        settings: Says the directions, the rounds and how long a turn lasts.
+        settings: Directions, rounds, and length of a turn.
 
     Raises:
         RunError: The process failed.

@@ -31,7 +31,7 @@ class Provider:
         title: What it is.
         levels: How it is built, for each level that it has.
         optional: Whether a combination that it refuses is left out, with the reason.
-        missing: Says why it cannot be had here at all, or returns ``None``.
+        missing: Returns why it is not available here at all, or ``None``.
     """
 
     name: str

@@ -101,7 +101,7 @@ def _table(key: tuple[str, ...], measurements: tuple[Measurement, ...]) -> Ratio
 
 
 def row(found: Measurement) -> RatioRow:
-    """Return what a table says about a measurement.
+    """Return the row of a measurement.
 
     Example:
         >>> times = {"ours": (1.0, 2.0, 1.0), "torch": (3.0, 4.0, 5.0), "copy": (1.0, 1.0, 1.0)}

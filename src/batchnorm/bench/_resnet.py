@@ -16,7 +16,7 @@ RESIDUAL_SCALE = 0.2
 
 @dataclass(frozen=True)
 class Network:
-    """The network of a training step, and what it is given.
+    """The network of a training step, and the size of its input.
 
     Args:
         blocks: Number of bottleneck blocks of each stage.

@@ -39,7 +39,7 @@ def run(settings: Settings, tell: Callable[[Progress], None] = lambda _: None) -
 
     Args:
         settings: What to measure (see `settings.choose`).
-        tell: Is told before each cell, and at the end.
+        tell: Called before each cell, and at the end.
 
     Returns:
         The times of every round, the memory, and the reason for all that was left out.

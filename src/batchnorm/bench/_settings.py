@@ -70,7 +70,7 @@ def choose(
     quick: bool = False,
     compile_step: bool = False,
 ) -> Settings:
-    """Return the settings for what the user asked; what is empty stands for all.
+    """Return the settings for what the user asked; an empty option means all.
 
     Args:
         groups: Out of `cases.GROUPS`.

@@ -27,7 +27,7 @@ def training(
 
     Args:
         model: It is changed.
-        network: Says the shape of the data.
+        network: Decides the shape of the data.
         layout: One of `cases.LAYOUTS`.
         graph: What computes the logits, or ``None`` for the model itself.
 

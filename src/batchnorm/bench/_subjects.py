@@ -46,7 +46,7 @@ def draw(case: Case, dtype: str, layout: str) -> Inputs:
     """Draw the tensors of a case.
 
     Args:
-        case: Says the shape.
+        case: Decides the shape.
         dtype: Name of the dtype of the input; parameters are float32 beside all of them.
         layout: One of `cases.LAYOUTS`.
 

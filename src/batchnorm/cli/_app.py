@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Args:
-        arguments: What stands after ``batchnorm``.
+        arguments: The arguments after ``batchnorm``.
 
     Returns:
         The exit code: 0, 2 for bad input, 130 for Ctrl-C.

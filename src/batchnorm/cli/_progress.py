@@ -11,7 +11,7 @@ from batchnorm import lab
 
 @contextmanager
 def following(title: str) -> Iterator[Callable[[lab.Progress], None]]:
-    """Show a bar on stderr while the work tells how far it is.
+    """Show a bar on stderr while the work reports how far it is.
 
     Args:
         title: What is going on.

@@ -18,7 +18,7 @@ Network = Callable[[Task, Settings, torch.Generator], nn.Module]
 
 @dataclass(frozen=True)
 class Arm:
-    """One of the things under comparison.
+    """One of the networks, or other things, that are compared.
 
     Args:
         name: Short name, used in file names.
@@ -41,8 +41,8 @@ class Job:
     """One trial to be done.
 
     Args:
-        arm: Whose trial it is.
-        schedule: The steps at which its records stand; the last one is its length.
+        arm: The arm that the trial belongs to.
+        schedule: The steps at which it is evaluated; the last one is its length.
         trial: What to do.
         task: The data, on the device.
         files: Where to record it.
@@ -69,7 +69,7 @@ class Work(Protocol):
         """Whether a trial leaves weights behind."""
 
     def schedule(self, plan: Plan, trial: Trial) -> tuple[int, ...]:
-        """Return the steps at which the records of a trial stand."""
+        """Return the steps at which a trial is evaluated."""
 
     def run(self, job: Job, tell: Callable[[int], None]) -> Damage | None:
         """Do a trial, from where it stopped; return what was damaged and has been done again.

@@ -74,7 +74,7 @@ class Plan:
         seeds: Number of seeds; they are 0, 1, 2, ...
         grid: The values of each setting that is swept, the same ones for every arm.
         fixed: Settings that all trials share.
-        steps: Steps of a trial, or ``None`` where trials do not take steps or ``examples`` says.
+        steps: Steps of a trial, or ``None`` where it takes none or ``examples`` decides.
         examples: Training examples that a trial sees, whatever the mini-batch.
         targets: Test accuracies, ascending; the middle one gives the headline.
         every: Smallest number of steps between two evaluations.

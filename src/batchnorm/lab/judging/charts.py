@@ -23,7 +23,7 @@ def accuracy_curves(
 
     Args:
         results: The run.
-        rank: Says which setting is best.
+        rank: Order of the settings; the first one is taken.
         best_for: What for, in words.
         where: Values that some of the settings must have.
     """
@@ -69,9 +69,9 @@ def listed(
 
     Args:
         results: The run.
-        setting: Whose trials.
+        setting: The one whose trials are taken.
         key: The field that holds the list.
-        x: Where its values stand.
+        x: The values along the other axis.
         label: What to call it, in place of the arm's label.
     """
     rows = np.array([trial.listed(key) for trial in setting.trials])
@@ -95,7 +95,7 @@ def sweep(
         results: The run.
         axis: The setting.
         value: What is drawn.
-        rank: Says which of the other settings are best.
+        rank: Order of the other settings; the first one is taken.
         where: Values that some of the other settings must have.
 
     Raises:
@@ -195,7 +195,7 @@ def bands(results: Results, setting: Setting, fields: tuple[str, str, str]) -> C
 
     Args:
         results: The run.
-        setting: Whose first trial.
+        setting: The one whose first trial is taken.
         fields: The middle, the lower and the upper one.
     """
     length = len(results.schedule)

@@ -147,7 +147,7 @@ class _Known:
 
 @dataclass(frozen=True)
 class Difference(_Known):
-    """A mean difference of two shares over the seeds, told in points of a hundred."""
+    """A mean difference of two shares over the seeds, shown in percentage points."""
 
     def __str__(self) -> str:
         ends = f"{_points(self.low)} to {_points(self.high)}"

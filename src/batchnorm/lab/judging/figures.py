@@ -8,7 +8,7 @@ class Axis:
     """One axis of a figure.
 
     Args:
-        title: What stands beside it.
+        title: Its label.
         log: Whether it is logarithmic.
         percent: Whether the values are shares.
     """

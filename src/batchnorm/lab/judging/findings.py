@@ -111,7 +111,7 @@ class Findings:
         summary: A sentence below it, and the lines that it introduces.
         explanation: The study in plain words.
         verdicts: The claims judged.
-        figures: Figures and tables, in order; the first one stands for the study.
+        figures: Figures and tables, in order; the first one represents the study.
         settings: What was stated, left open and chosen.
         notes: What to keep in mind.
     """

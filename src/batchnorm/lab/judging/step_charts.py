@@ -50,8 +50,8 @@ def grids(results: Results, target: float, rows: str, columns: str) -> Grids:
     Args:
         results: The run.
         target: The accuracy.
-        rows: The setting that the rows stand for.
-        columns: The setting that the columns stand for.
+        rows: The setting of the rows.
+        columns: The setting of the columns.
     """
     axes = results.study.axes
     return Grids(
@@ -80,7 +80,7 @@ def _grid(results: Results, arm: str, label: str, target: float, rows: str, colu
 
 
 def _speed(setting: Setting | None, target: float, limit: int) -> float:
-    """Return 1 for the fastest that can be told, 0 for the whole trial, NaN when not reached."""
+    """Return 1 for the fewest steps that count, 0 for the whole trial, NaN when not reached."""
     value = math.inf if setting is None else setting.steps_to(target).value
     if math.isinf(value):
         return math.nan

@@ -74,7 +74,7 @@ def below(bound: float, name: str, estimate: Estimate | None) -> Condition:
 
 
 def outcome(met: Iterable[bool | None]) -> Outcome:
-    """Return the outcome of conditions that are met, not met, or cannot be told.
+    """Return the outcome of conditions that are met, not met, or unknown.
 
     Example:
         >>> outcome([True, None, True]), outcome([True, False]), outcome([None])

@@ -25,7 +25,7 @@ class Ended:
 
     Args:
         part: The study.
-        ledger: All of them as they stand now.
+        ledger: All studies, this one included.
         redone: What was damaged and has been done again.
     """
 
@@ -39,7 +39,7 @@ def run(options: Options, tell: Tell) -> Iterator[Ended]:
 
     Args:
         options: How; ``out`` is the folder of the ledger.
-        tell: Called with the trials done, of how many, and the title of the study at work.
+        tell: Called with the trials done, their total, and the title of the study that runs.
 
     Yields:
         Each study when it has ended.

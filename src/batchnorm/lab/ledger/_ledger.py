@@ -1,4 +1,4 @@
-"""Ledger: every study in one folder, and what each of them says of its claims."""
+"""Ledger: every study in one folder, and the verdicts of each."""
 
 import json
 from collections.abc import Mapping
@@ -25,9 +25,9 @@ class Part:
 
     Args:
         study: The study.
-        results: Its run, or ``None`` where there is nothing to tell yet.
+        results: Its run, or ``None`` where there are no results yet.
         findings: What it found.
-        reason: Why there is nothing to tell.
+        reason: Why there are no results.
     """
 
     study: Study
@@ -37,7 +37,7 @@ class Part:
 
     @property
     def gaps(self) -> str:
-        """What is missing of a run that has something to tell, in words; empty when it is whole."""
+        """What is missing of a run that has results, in words; empty when it is complete."""
         if self.results is None:
             return ""
         unfinished, damaged = len(self.results.unfinished), len(self.results.damage)
@@ -48,12 +48,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one study says of one claim.
+    """Verdict of one study on one claim, with the study and its results.
 
     Args:
         verdict: The verdict.
-        study: Who says so.
-        results: On which run.
+        study: The study.
+        results: Its run.
         findings: All that the study found.
     """
 
@@ -92,7 +92,7 @@ class Ledger:
 
     @property
     def missing(self) -> tuple[Part, ...]:
-        """The studies that have nothing to tell yet."""
+        """The studies that have no results yet."""
         return tuple(part for part in self.parts if part.findings is None)
 
     @property
@@ -174,7 +174,7 @@ def holds(path: Path) -> bool:
 
 
 def read(path: Path, study: Study) -> Part:
-    """Return what one study of a ledger found, or why it has nothing to tell.
+    """Return what one study of a ledger found, or why it has no results.
 
     Args:
         path: The folder of the ledger.

@@ -48,7 +48,7 @@ def train_layer(trial: Trial, task: Task, generator: torch.Generator) -> Mapping
 
 
 def _normalized(u: Tensor, trial: Trial) -> Tensor:
-    """Return u centred, and scaled where the trial says so; outside, statistics are constants."""
+    """Return u centred, scaled if the trial asks for it; outside, statistics are constants."""
     var, mean = torch.var_mean(u, 0, correction=0)
     if trial.arm == "outside":
         var, mean = var.detach(), mean.detach()

@@ -22,7 +22,7 @@ def deep_linear(
     """Build a chain of linear maps, 25 of 10x10 where the settings say nothing else.
 
     Args:
-        task: Says the number of inputs and of outputs.
+        task: Decides the number of inputs and of outputs.
         settings: ``depth`` and ``width``; ``scale``, where left out such that a map keeps the
             variance of its input.
         generator: Source of the initial weights.

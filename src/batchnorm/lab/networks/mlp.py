@@ -20,11 +20,11 @@ def mlp(
 ) -> nn.Sequential:
     """Build the network of section 4.1: three hidden layers of 100 units.
 
-    The normalization stands before each nonlinearity, and the bias of the linear map before it is
+    The normalization comes before each nonlinearity, and the bias of the linear map before it is
     left out because subtracting the mean would remove it (section 3.2).
 
     Args:
-        task: Says the number of inputs and of outputs.
+        task: Decides the number of inputs and of outputs.
         settings: ``scale`` (see `Style`); ``depth``, 3 hidden layers where left out; ``width``,
             100 units; ``dropout`` after each nonlinearity, none.
         generator: Source of the initial weights: the same one gives an arm with and an arm

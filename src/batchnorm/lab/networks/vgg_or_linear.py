@@ -15,7 +15,7 @@ def vgg_or_linear(
     """Build a `vgg` where there are classes to tell apart, a `deep_linear` where there are values.
 
     Args:
-        task: Says which.
+        task: Decides which.
         settings: Those of the network.
         generator: Source of the initial weights.
         norm: The normalization of the network.

@@ -12,7 +12,7 @@ from batchnorm.lab.tasks import Task
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training stands when it is measured.
+    """State of a training when it is measured.
 
     Args:
         step: Steps taken.

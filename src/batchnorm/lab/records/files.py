@@ -30,9 +30,9 @@ class TrialFiles:
         """Read the record, and check the weights once the trial has ended.
 
         Args:
-            schedule: Steps at which the records must stand.
-            fields: Keys that each must have.
-            weights: Whether a trial that ended has weights.
+            schedule: the steps that the evaluations must have.
+            fields: keys that each must have.
+            weights: whether a trial that ended has weights.
         """
         history = read(self._record, self._name(self._record), schedule, fields)
         if history.end is None or not weights:

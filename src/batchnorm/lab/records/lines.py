@@ -51,7 +51,7 @@ class History:
 
 
 def finite(value: Any) -> Any:
-    """Return ``value`` with ``None`` for what JSON has no word for."""
+    """Return ``value`` with ``None`` in place of NaN and infinity, which JSON lacks."""
     if isinstance(value, (list, tuple)):
         return [finite(part) for part in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -71,7 +71,7 @@ def encode(record: Entry) -> str:
 
 
 def decode(line: str) -> Entry:
-    """Return the record that ``line`` was made of.
+    """Return the record that a line encodes.
 
     Raises:
         ValueError: The line is not one that `encode` wrote.
@@ -88,13 +88,13 @@ def decode(line: str) -> Entry:
 def read(path: Path, name: str, schedule: Sequence[int], fields: Sequence[str]) -> History:
     """Read a trial's record as far as it is whole.
 
-    A last line without its newline was torn by an interruption and is left out in silence; any
-    other line that does not check is damage.
+    A last line without its newline was cut off by an interruption and is ignored; any other
+    line that does not check is damage.
 
     Args:
         path: The file; a missing one is an empty history.
         name: What to call it in a damage report.
-        schedule: Steps at which the evaluations must stand.
+        schedule: The steps that the evaluations must have.
         fields: Keys that every evaluation must have.
     """
     if not path.exists():

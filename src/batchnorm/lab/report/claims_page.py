@@ -27,7 +27,7 @@ class Card:
         anchor: Name of its place in the page.
         report: Where the study's report is.
         facts: On what, and how much.
-        main: The effect that stands for it, and where it is mixed one that did not hold.
+        main: Its main effect, and where it is mixed one that did not hold.
         others: Its other effects.
         met: How many of its conditions are met, in words; empty where there is one.
         picture: The figure that shows it, small.
@@ -123,7 +123,7 @@ def _card(one: Judgement) -> Card:
 
 
 def _failing(verdict: Verdict, others: Iterable[EffectLine]) -> list[EffectLine]:
-    """Return the first effect that did not hold, where the first one of all does not tell it."""
+    """Return the first effect that did not hold, unless the main one did not."""
     if verdict.outcome != "mixed" or verdict.effects[0].met is False:
         return []
     return [line for line in others if line.effect.decides and line.effect.met is False][:1]

@@ -134,7 +134,7 @@ def _last(axis: Axis, values: Sequence[float]) -> float:
 
 
 def _height(axis: Axis, span: Sequence[float], value: float) -> float:
-    """Return where a value stands, as a share of the height."""
+    """Return the place of a value, as a share of the height."""
     if math.isinf(value):
         return 1.0
     low, high = span

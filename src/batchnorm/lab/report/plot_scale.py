@@ -10,7 +10,7 @@ from batchnorm.lab.report import axes
 
 @dataclass(frozen=True)
 class PlotScale:
-    """Where the values of an axis stand.
+    """Map from the values of an axis to places in a drawing.
 
     Args:
         axis: What it shows.
@@ -39,7 +39,7 @@ class PlotScale:
         return math.isfinite(value) and (value > 0 or not self.axis.log)
 
     def __call__(self, value: float) -> float:
-        """Return the place of a value; what lies beyond an end, or has no place, stands there."""
+        """Return the place of a value; what lies beyond an end, or has no place, is put at it."""
         if not self.holds(value):
             return self.end if value > 0 else self.start
         share = (axes.place(self.axis, value) - self.low) / (self.high - self.low)

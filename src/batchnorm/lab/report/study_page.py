@@ -64,7 +64,7 @@ def render(results: Results, beside: Neighbours | None = None) -> str:
 
     Args:
         results: The run.
-        beside: Where it stands in a ledger, or ``None``.
+        beside: Its neighbours in a ledger, or ``None``.
     """
     require()
     findings = results.study.findings(results)
@@ -111,7 +111,7 @@ def _section(number: int, figure: Any, arms: list[str]) -> dict[str, Any]:
 
 
 def _embed(content: Any) -> str:
-    """Return JSON that can stand inside a script element."""
+    """Return JSON that is safe inside a script element."""
     return json.dumps(content, allow_nan=False).replace("</", "<\\/")
 
 

@@ -60,14 +60,14 @@ def style(arm: str, arms: Sequence[str]) -> str:
 
 
 def coloured(figure: Figure) -> tuple[str, ...]:
-    """Return the arms that a picture of the figure tells apart by their colours."""
+    """Return the arms that have a colour in a picture of the figure."""
     if isinstance(figure, (Points, Bars, Curves, Panels)):
         return tuple(dict.fromkeys(part.arm for part in _parts(figure)))
     return ()
 
 
 def caption(figure: Figure) -> str:
-    """Return what stands below a picture of the figure."""
+    """Return the caption of a picture of the figure."""
     if isinstance(figure, Grids):
         return f"{figure.title}, row by row: {_labels(figure.grids)}"
     zoomed = isinstance(figure, Bars) and figure.zoomed

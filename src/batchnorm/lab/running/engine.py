@@ -138,7 +138,7 @@ class _Tracker:
         self.announce()
 
     def announce(self) -> None:
-        """Say how far the run is."""
+        """Report how far the run is."""
         done, total = self._resumed + sum(self._at.values()), sum(self._length.values())
         self._tell(Progress(done, total, self._ended, len(self._length)))
 

@@ -79,7 +79,7 @@ class RunFolder:
         return TrialFiles(self.trials, trial.id)
 
     def history(self, experiment: Experiment, plan: Plan, trial: Trial) -> History:
-        """Read what stands of a trial."""
+        """Read what there is of a trial."""
         work = experiment.work
         steps = work.schedule(plan, trial)
         return self.log(trial).history(steps, work.fields, weights=work.keeps_weights)

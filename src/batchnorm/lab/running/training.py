@@ -24,7 +24,7 @@ _MODEL, _PROBE, _VELOCITY, _STEP = "model.", "probe.", "velocity.", "step"
 class Training:
     """The work of a trial: train the network of its arm by stochastic gradient descent.
 
-    Settings read: ``batch``; ``train`` and ``test``, so many of the training and of the test
+    Settings read: ``batch``; ``train`` and ``test``, the number of training and of test
     examples, all where left out; and those of `Descent.of`. The network reads its own, and
     ``steps``, the length of the trial.
 
@@ -107,7 +107,7 @@ class TrialRun:
         return damage
 
     def _resume(self) -> tuple[int, Damage | None]:
-        """Return how many evaluations stand, and what was damaged."""
+        """Return the number of evaluations that are kept, and what was damaged."""
         history = self._files.history(self._schedule, FIELDS + self._probe.fields, weights=True)
         state = self._files.load_checkpoint()
         damage = history.damage or (state if isinstance(state, Damage) else None)

@@ -93,7 +93,7 @@ def run(prepare: Callable[[], Handler], jobs: Iterable[Any], workers: int) -> It
 
     Args:
         prepare: Called once in each worker; returns the function that does one job. It must be
-            picklable, as must the jobs and everything that is told or returned.
+            picklable, as must the jobs and everything that is reported or returned.
         jobs: What to do, in the order in which to start.
         workers: Number of processes.
 

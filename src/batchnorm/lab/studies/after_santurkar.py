@@ -143,7 +143,7 @@ def ends(results: Results) -> tuple[str, ...]:
 
 
 def _score(results: Results) -> tuple[str, str]:
-    """Return what says how well a network does: its field and its name."""
+    """Return the score of a network: its field and its name."""
     if results.config["chance"] is None:
         return "test_loss", "Test loss"
     return "test_accuracy", "Test accuracy"

@@ -41,7 +41,7 @@ def fewer_steps(results: Results) -> Verdict:
 
 
 def _at_equal_settings(results: Results) -> str:
-    """Say in how many settings, the same for both, each of the two needs fewer steps."""
+    """Return in how many equal settings each of the two needs fewer steps, in words."""
     target = results.plan.headline_target
     ratios = [
         comparison.step_ratio(results, plain, normalized, target)
