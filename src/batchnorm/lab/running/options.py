@@ -53,6 +53,10 @@ def default_folder(
         task: The task that was asked for.
         scale: The scale.
         own: The user's model and data.
+
+    Example:
+        >>> default_folder(None, "mnist", "quick", None).as_posix()
+        'runs/all-mnist-quick'
     """
     if own is not None:
         task = tasks.OWN
