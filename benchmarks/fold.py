@@ -17,7 +17,7 @@ import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from batchnorm.lab.bench.timing import interleaved
+from batchnorm.bench import interleaved
 from batchnorm.surgery import convert, fold
 
 SECONDS = 0.1  # of a turn: short, so that a machine that slows down slows all three

@@ -8,7 +8,8 @@ import pytest
 import batchnorm
 
 OPTIONAL = (
-    "numba llvmlite triton typer rich sklearn plotly jinja2 safetensors batchnorm.lab batchnorm.cli"
+    "numba llvmlite triton typer rich sklearn plotly jinja2 safetensors batchnorm.bench "
+    "batchnorm.lab batchnorm.cli"
 )
 
 

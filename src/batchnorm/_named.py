@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ._pages import require
 from .errors import BatchNormError, DataError, OptionError, RunError
 
 
@@ -195,6 +196,7 @@ def _load(model: nn.Module, path: Path) -> None:
 
 def _state(path: Path) -> Mapping[str, torch.Tensor]:
     if path.suffix == ".safetensors":
+        require("a .safetensors file", "safetensors")
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
+from batchnorm import bench
 from batchnorm.cli import run
-from batchnorm.lab import bench
 from support.processes.interruptible import COMMAND
 
 SMALL = ("bench", "--cases", "tiny", "--quick", "--rounds", "1", "--direction", "inference")
@@ -79,7 +79,7 @@ def test_the_page_without_jinja_says_what_to_install(capsys, monkeypatch, tmp_pa
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
     start = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import batchnorm.lab.bench"], check=True)
+    subprocess.run([sys.executable, "-c", "import batchnorm.bench"], check=True)
     loading = time.monotonic() - start  # on a busy machine it takes its time
     command = [*COMMAND, "bench", "--cases", "tiny", "--rounds", "100000"]
     process = subprocess.Popen(

@@ -122,7 +122,7 @@ def test_all_studies_are_run_told_and_reported_again(capsys, tmp_path, monkeypat
     (out / "scale-invariance" / "report.html").unlink()
     (out / "ledger.json").unlink()
     message = refused(capsys, "study", "run", "all", "--quick", "--seeds", "1")
-    assert "exists and is not the folder of a ledger" in message
+    assert "exists and is not a folder of all studies" in message
 
 
 def test_a_report_of_a_damaged_run_says_what_is_damaged(capsys, small_run, tmp_path):
@@ -138,7 +138,7 @@ def test_ctrl_c_is_one_line_and_130(capsys, monkeypatch, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("batchnorm.lab.training.TrialRun.run", interrupt)
+    monkeypatch.setattr("batchnorm.lab.running.training.TrialRun.run", interrupt)
     assert run(["study", "run", "convergence", *SMALL, "--out", str(tmp_path / "r")]) == 130
     assert "interrupted; give the same command again" in capsys.readouterr().err
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from batchnorm import lab
-from batchnorm.lab import comparison, schedule, words
-from batchnorm.lab.results import Results, TrialResult
+from batchnorm.lab.design import schedule
+from batchnorm.lab.judging import comparison, wording
+from batchnorm.lab.judging.results import Results, TrialResult
 from batchnorm.lab.studies.convergence_verdicts import (
     fewer_steps,
     stable_distribution,
@@ -74,9 +75,9 @@ def test_fewer_steps_weighs_every_target_that_was_reached(late, outcome):
 
 @pytest.mark.parametrize(("steps", "fewer", "more"), [(20, 2, 0), (40, 0, 0), (80, 0, 2)])
 def test_fewer_steps_counts_the_equal_settings(steps, fewer, more):
-    words = fewer_steps(made(EVEN | {"sigmoid-bn": steps})).remarks[0]
-    assert f"clearly fewer steps in {fewer} of 2 settings" in words
-    assert f"clearly more in {more}." in words
+    wording = fewer_steps(made(EVEN | {"sigmoid-bn": steps})).remarks[0]
+    assert f"clearly fewer steps in {fewer} of 2 settings" in wording
+    assert f"clearly more in {more}." in wording
 
 
 def test_fewer_steps_is_not_determined_when_nothing_was_reached():
@@ -149,6 +150,6 @@ def test_what_was_not_picked_has_no_edge_and_a_note_stands_once():
     results = made(EVEN)
     best = [comparison.best(results, "sigmoid", comparison.most_accurate)] * 3
     assert comparison.edges(results, best[0], given=("rate", "scale")) == ()
-    notes = words.notes(results, best)
+    notes = wording.notes(results, best)
     assert sum("lies on the edge" in note for note in notes) == 1
-    assert not any("edge" in note for note in words.notes(results, best, given=("rate", "scale")))
+    assert not any("edge" in note for note in wording.notes(results, best, given=("rate", "scale")))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from batchnorm.lab import all_studies
+from batchnorm.lab import ledger
 from support.lab.ledgers import keep
 from support.lab.runs import TRIALS
 from support.processes.interruptible import COMMAND, command_of
@@ -88,7 +88,7 @@ def test_a_killed_run_of_all_studies_goes_on_to_the_same_bytes(
     assert again.wait(120) == 0, again.stderr.read()
     again.communicate()
     keep(monkeypatch, TWO)
-    assert len(list(all_studies.run(ledger_options(whole, steps=30), lambda *_: None))) == 2
+    assert len(list(ledger.run(ledger_options(whole, steps=30), lambda *_: None))) == 2
     for study in TWO:
         assert records(out / study) == records(whole / study)
     assert (out / "index.html").is_file()

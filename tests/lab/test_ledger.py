@@ -8,7 +8,7 @@ import pytest
 
 from batchnorm import lab
 from batchnorm.errors import DataError, OptionError, RunError
-from batchnorm.lab import all_studies, ledger
+from batchnorm.lab import ledger
 from batchnorm.lab.ledger import Ledger, Part
 from support.lab import made_up
 from support.lab.ledgers import FEW
@@ -71,7 +71,7 @@ def test_what_is_missing_is_told(tmp_path):
 
 def by_name(tmp_path, **more):
     options = lab.Options(**{"out": tmp_path, "scale": "quick", **more})
-    return {s.name: o for s, o in all_studies.plan(options, lab.STUDIES.values())}
+    return {s.name: o for s, o in ledger.plan(options, lab.STUDIES.values())}
 
 
 def test_each_study_runs_on_the_task_asked_for_or_on_its_first(tmp_path):
@@ -121,7 +121,7 @@ def test_a_study_without_a_plan_of_the_scale_is_left_out_and_told(tmp_path):
 def test_a_bad_option_is_refused_before_anything_is_made(tmp_path, options, words):
     out = tmp_path / "all"
     with pytest.raises(OptionError, match=words):
-        next(all_studies.run(lab.Options(**{"out": out, "scale": "quick", **options}), quiet))
+        next(ledger.run(lab.Options(**{"out": out, "scale": "quick", **options}), quiet))
     assert not out.exists()
 
 
@@ -129,14 +129,14 @@ def test_missing_data_are_told_before_anything_is_made(tmp_path):
     out = tmp_path / "all"
     options = lab.Options(out, scale="quick", task="mnist", data_dir=tmp_path)
     with pytest.raises(DataError):
-        next(all_studies.run(options, quiet))
+        next(ledger.run(options, quiet))
     assert not out.exists()
 
 
 def test_a_folder_of_something_else_is_left_alone(tmp_path, ledger_options):
     (tmp_path / "thesis.txt").write_text("important")
-    with pytest.raises(RunError, match="exists and is not the folder of a ledger"):
-        next(all_studies.run(ledger_options(tmp_path), quiet))
+    with pytest.raises(RunError, match="exists and is not a folder of all studies"):
+        next(ledger.run(ledger_options(tmp_path), quiet))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
     with pytest.raises(RunError, match=r"needed a ledger.json in it, found none"):
         ledger.load(tmp_path)
@@ -154,14 +154,14 @@ def test_a_damaged_description_is_told(tmp_path, content):
 @pytest.mark.usefixtures("few")
 def test_other_settings_are_named(small_ledger, ledger_options):
     before = trials(small_ledger)
-    with pytest.raises(RunError, match="holds a ledger with seeds = 1, this command has seeds = 2"):
-        next(all_studies.run(ledger_options(small_ledger, seeds=2), quiet))
+    with pytest.raises(RunError, match="all studies with seeds = 1, this command has seeds = 2"):
+        next(ledger.run(ledger_options(small_ledger, seeds=2), quiet))
     assert trials(small_ledger) == before
 
 
 @pytest.mark.usefixtures("few")
 def test_two_workers_record_what_one_process_does(tmp_path, small_ledger, ledger_options):
-    ended = list(all_studies.run(ledger_options(tmp_path / "two", jobs=2), quiet))
+    ended = list(ledger.run(ledger_options(tmp_path / "two", jobs=2), quiet))
     assert [one.part.study.name for one in ended] == list(FEW)
     assert trials(tmp_path / "two") == trials(small_ledger)
 
@@ -169,7 +169,7 @@ def test_two_workers_record_what_one_process_does(tmp_path, small_ledger, ledger
 @pytest.mark.usefixtures("few")
 def test_an_interrupted_ledger_goes_on_to_the_same_bytes(tmp_path, small_ledger, ledger_options):
     out = tmp_path / "all"
-    running = all_studies.run(ledger_options(out), quiet)
+    running = ledger.run(ledger_options(out), quiet)
     first = next(running)
     assert [p.study.name for p in first.ledger.missing] == list(FEW[1:])
     running.close()
@@ -177,7 +177,7 @@ def test_an_interrupted_ledger_goes_on_to_the_same_bytes(tmp_path, small_ledger,
     victim = out / min(records)
     victim.unlink()
     told = []
-    ended = list(all_studies.run(ledger_options(out), lambda *step: told.append(step)))
+    ended = list(ledger.run(ledger_options(out), lambda *step: told.append(step)))
     assert trials(out) == trials(small_ledger)
     assert not ended[-1].ledger.missing
     assert all(a[0] <= b[0] for a, b in pairwise(told))
@@ -188,14 +188,14 @@ def test_an_interrupted_ledger_goes_on_to_the_same_bytes(tmp_path, small_ledger,
 @pytest.mark.usefixtures("few")
 def test_a_finished_ledger_is_left_alone(small_ledger, ledger_options):
     before = trials(small_ledger)
-    ended = list(all_studies.run(ledger_options(small_ledger), quiet))
+    ended = list(ledger.run(ledger_options(small_ledger), quiet))
     assert trials(small_ledger) == before
     assert len(ended) == len(FEW)
 
 
 @pytest.mark.usefixtures("few")
 def test_a_ledger_read_back_is_what_the_run_saw(small_ledger, ledger_options):
-    *_, last = all_studies.run(ledger_options(small_ledger), quiet)
+    *_, last = ledger.run(ledger_options(small_ledger), quiet)
     found = ledger.load(small_ledger)
     told = [(j.verdict, j.study.name) for j in found.judgements]
     assert told == [(j.verdict, j.study.name) for j in last.ledger.judgements]
@@ -205,10 +205,10 @@ def test_a_ledger_read_back_is_what_the_run_saw(small_ledger, ledger_options):
 
 @pytest.mark.usefixtures("few")
 def test_a_run_knows_its_neighbours(small_ledger, small_run):
-    assert ledger.place(small_run) is None
-    found = ledger.place(small_ledger / "scale-invariance")
+    assert ledger.neighbours(small_run) is None
+    found = ledger.neighbours(small_ledger / "scale-invariance")
     names = list(lab.STUDIES)
     at = names.index("scale-invariance")
     assert (found.previous.name, found.next.name) == (names[at - 1], names[at + 1])
-    assert ledger.place(small_ledger / names[0]).previous is None
-    assert ledger.place(small_ledger / names[-1]).next is None
+    assert ledger.neighbours(small_ledger / names[0]).previous is None
+    assert ledger.neighbours(small_ledger / names[-1]).next is None

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from batchnorm.errors import OptionError
-from batchnorm.lab.plan import Plan, Trial, scale
+from batchnorm.lab.design import Plan, Trial, scale
 
 PLAN = Plan(
     seeds=2,

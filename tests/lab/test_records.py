@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchnorm.lab import records
+from batchnorm.lab.records import lines
 
 FIELDS = ("step", "loss")
 SCHEDULE = (0, 5, 10)
@@ -19,34 +19,34 @@ VALUES = st.dictionaries(
 )
 
 
-def lines(*steps, end=None):
-    content = [records.encode({"step": step, "loss": 1 / 3}) for step in steps]
-    return "".join(content + ([records.encode({"end": end, "step": 10})] if end else []))
+def written(*steps, end=None):
+    content = [lines.encode({"step": step, "loss": 1 / 3}) for step in steps]
+    return "".join(content + ([lines.encode({"end": end, "step": 10})] if end else []))
 
 
 def read(path):
-    return records.read(path, path.name, SCHEDULE, FIELDS)
+    return lines.read(path, path.name, SCHEDULE, FIELDS)
 
 
 @given(VALUES)
 def test_a_record_comes_back_as_it_was(record):
-    line = records.encode(record)
+    line = lines.encode(record)
     assert line.count("\n") == 1
     assert json.loads(line)["crc32"] if record else True
-    assert records.decode(line[:-1]) == record
+    assert lines.decode(line[:-1]) == record
 
 
 @given(st.integers(0, 60), st.integers(1, 255))
 def test_one_changed_byte_is_found(place, change):
-    line = bytearray(records.encode({"step": 5, "loss": 0.123456789})[:-1].encode())
+    line = bytearray(lines.encode({"step": 5, "loss": 0.123456789})[:-1].encode())
     line[place % len(line)] ^= change
     with pytest.raises((ValueError, TypeError)):
-        records.decode(bytes(line).decode("utf-8"))
+        lines.decode(bytes(line).decode("utf-8"))
 
 
 def test_a_whole_record_is_read(tmp_path):
     path = tmp_path / "t.jsonl"
-    path.write_text(lines(0, 5, 10, end="finished"))
+    path.write_text(written(0, 5, 10, end="finished"))
     history = read(path)
     assert [e["step"] for e in history.evaluations] == [0, 5, 10]
     assert history.end["end"] == "finished"
@@ -55,8 +55,8 @@ def test_a_whole_record_is_read(tmp_path):
 
 def test_a_torn_last_line_is_an_interruption_and_no_damage(tmp_path):
     path = tmp_path / "t.jsonl"
-    for cut in range(1, len(lines(10))):
-        path.write_text(lines(0, 5, 10)[:-cut])
+    for cut in range(1, len(written(10))):
+        path.write_text(written(0, 5, 10)[:-cut])
         history = read(path)
         assert len(history.evaluations) == 2
         assert history.damage is None
@@ -65,13 +65,13 @@ def test_a_torn_last_line_is_an_interruption_and_no_damage(tmp_path):
 @pytest.mark.parametrize(
     ("content", "line", "words"),
     [
-        (lines(0) + "{}\n" + lines(10), 2, "checksum"),
-        (lines(0, 5) + "\xff\n", 3, "checksum"),
-        (lines(0, 10), 2, "expected the evaluation at 5, got step 10"),
-        (lines(0, 5, 10, 15), 4, "expected the evaluation at the end"),
-        (lines(0, 5, end="finished"), 3, "3 evaluations needed before the end, 2 came"),
-        (lines(0, 5, 10, end="finished") + lines(0), 5, "follows the end"),
-        (records.encode({"step": 0}), 1, "has no loss"),
+        (written(0) + "{}\n" + written(10), 2, "checksum"),
+        (written(0, 5) + "\xff\n", 3, "checksum"),
+        (written(0, 10), 2, "expected the evaluation at 5, got step 10"),
+        (written(0, 5, 10, 15), 4, "expected the evaluation at the end"),
+        (written(0, 5, end="finished"), 3, "3 evaluations needed before the end, 2 came"),
+        (written(0, 5, 10, end="finished") + written(0), 5, "follows the end"),
+        (lines.encode({"step": 0}), 1, "has no loss"),
     ],
 )
 def test_damage_is_found_with_its_line(tmp_path, content, line, words):
@@ -85,4 +85,4 @@ def test_damage_is_found_with_its_line(tmp_path, content, line, words):
 
 
 def test_a_missing_file_is_an_empty_history(tmp_path):
-    assert read(tmp_path / "none") == records.History((), None, None)
+    assert read(tmp_path / "none") == lines.History((), None, None)

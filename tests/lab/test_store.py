@@ -1,26 +1,9 @@
-import os
-
 import pytest
 import torch
 
-from batchnorm._files import write_atomically
 from batchnorm.errors import RunError
-from batchnorm.lab.records import Damage
-from batchnorm.lab.store import RunFolder, TrialFiles
-
-
-def test_a_failed_write_leaves_the_old_content_and_no_rubbish(tmp_path, monkeypatch):
-    path = tmp_path / "config.json"
-    write_atomically(path, b"old")
-
-    def fail(_):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert path.read_bytes() == b"old"
-    assert list(tmp_path.iterdir()) == [path]
+from batchnorm.lab.records import Damage, TrialFiles
+from batchnorm.lab.running.store import RunFolder
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "\x00"])

@@ -11,10 +11,10 @@ import pytest
 from batchnorm import lab
 from batchnorm.errors import RunError
 from batchnorm.lab import tasks
-from batchnorm.lab.claims import CLAIMS
-from batchnorm.lab.findings import Table
-from batchnorm.lab.report.build import render
+from batchnorm.lab.design import CLAIMS
+from batchnorm.lab.judging.figures import Table
 from batchnorm.lab.report.forest import forest
+from batchnorm.lab.report.study_page import render
 from batchnorm.lab.report.thumbnails import thumbnail
 from support.lab import made_up
 from support.lab.drawings import parsed

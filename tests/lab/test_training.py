@@ -9,13 +9,13 @@ import torch
 
 from batchnorm import lab
 from batchnorm.errors import RunError
-from batchnorm.lab import schedule, tasks
+from batchnorm.lab import tasks
+from batchnorm.lab.design import Job, schedule
 from batchnorm.lab.networks import deep_linear, mlp
 from batchnorm.lab.probes import Moment, Nothing, UnitInput
-from batchnorm.lab.records import read
-from batchnorm.lab.store import TrialFiles
-from batchnorm.lab.study import Job
-from batchnorm.lab.training import FIELDS
+from batchnorm.lab.records import TrialFiles
+from batchnorm.lab.records.lines import read
+from batchnorm.lab.running.training import FIELDS
 from batchnorm.nn import BatchNorm1d
 from support.lab import studies as lab_studies
 
@@ -40,7 +40,8 @@ def one_thread():
 
 
 def train(folder, trial=TRIAL, tell=lambda _: None, every=0.0, study=STUDY, task=TASK):
-    job = Job(study, task, PLAN, trial, TrialFiles(folder, trial.id), checkpoint_seconds=every)
+    schedule = study.work.schedule(PLAN, trial)
+    job = Job(study.arm(trial.arm), schedule, trial, task, TrialFiles(folder, trial.id), every)
     return study.work.run(job, tell)
 
 
@@ -251,7 +252,7 @@ def test_values_are_predicted_and_have_no_accuracy(tmp_path):
 def test_a_test_set_is_evaluated_in_parts_to_the_same_result(tmp_path, monkeypatch):
     for name, size in (("parts", 100), ("whole", 1_000)):
         (tmp_path / name).mkdir()
-        monkeypatch.setattr("batchnorm.lab.training._EVALUATED_AT_ONCE", size)
+        monkeypatch.setattr("batchnorm.lab.running.training._EVALUATED_AT_ONCE", size)
         train(tmp_path / name)
     records = [
         read(
@@ -282,7 +283,7 @@ def test_a_probe_sees_the_mini_batch_that_comes_next(tmp_path):
 
 def test_an_arm_without_a_network_is_refused(tmp_path):
     study = replace(STUDY, arms=(lab.Arm("sigmoid-bn", "none"),))
-    with pytest.raises(RunError, match="the arm sigmoid-bn of the study convergence has no net"):
+    with pytest.raises(RunError, match="an arm with a network, sigmoid-bn has none"):
         train(tmp_path, study=study)
 
 

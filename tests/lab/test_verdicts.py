@@ -2,11 +2,11 @@ import math
 
 import pytest
 
-from batchnorm.lab import statistics
-from batchnorm.lab.claims import CLAIMS
-from batchnorm.lab.estimates import Difference, Extreme, Level, Ratio
-from batchnorm.lab.findings import Effect
-from batchnorm.lab.verdicts import Condition, Readings, judge, outcome
+from batchnorm.lab.design import CLAIMS
+from batchnorm.lab.judging import intervals
+from batchnorm.lab.judging.estimates import Difference, Extreme, Level, Ratio
+from batchnorm.lab.judging.findings import Effect
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge, outcome
 
 READINGS = Readings("it holds", "it does not", "it depends")
 ABOVE, AROUND, BELOW = (Ratio(v, v, v - 0.4, v + 0.4) for v in (2.0, 1.0, 0.5))
@@ -95,11 +95,11 @@ def test_the_outcome_of_conditions(met, expected):
     ("estimate", "words", "brief"),
     [
         (
-            statistics.difference([0.9] * 3, [0.4] * 3),
+            intervals.difference([0.9] * 3, [0.4] * 3),
             "50 points (95 % interval 50 to 50)",
             "50 [50, 50]",
         ),
-        (statistics.level([0.5, 0.5, 0.5]), "50% (95 % interval 50% to 50%)", "50% [50%, 50%]"),
+        (intervals.level([0.5, 0.5, 0.5]), "50% (95 % interval 50% to 50%)", "50% [50%, 50%]"),
         (
             Difference(-2e-17, -0.005, 0.01),
             "0 points (95 % interval -0.5 to 1)",
@@ -111,7 +111,7 @@ def test_the_outcome_of_conditions(met, expected):
             "-0.01 [-0.1, 0]",
         ),
         (
-            statistics.offset([0.9, 0.7], [0.8, 0.6]),
+            intervals.offset([0.9, 0.7], [0.8, 0.6]),
             "0.1 (95 % interval 0.1 to 0.1)",
             "0.1 [0.1, 0.1]",
         ),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from batchnorm.errors import RunError
-from batchnorm.lab import workers
+from batchnorm.lab.running import workers
 from support.processes.workers import dying, failing, naming, squares
 
 

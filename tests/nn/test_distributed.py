@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributed
 
-from batchnorm.lab import workers
+from batchnorm.lab.running import workers
 from batchnorm.nn import BatchNorm2d
 from support.models.networks import images, layers, resnet
 from support.processes import distributed as distributed_jobs

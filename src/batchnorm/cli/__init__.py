@@ -1,3 +1,3 @@
-"""The command line: parse, call, print."""
+"""Command line: parse, call, print."""
 
-from ._app import run as run
+from batchnorm.cli._app import run as run

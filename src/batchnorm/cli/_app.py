@@ -1,4 +1,4 @@
-"""The application: its commands, and how an error becomes one line and an exit code."""
+"""Application of the command line: its commands, its exit codes, errors as one line."""
 
 import sys
 from collections.abc import Sequence
@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from .. import __version__
-from ..errors import BatchNormError
-from . import bench, convert, fold, insert, recalibrate, report, study
+from batchnorm._version import __version__
+from batchnorm.cli import bench, convert, fold, insert, recalibrate, report, study
+from batchnorm.errors import BatchNormError
 
 BAD_INPUT, INTERRUPTED = 2, 130
 # Click's base of every usage error, wherever this version of Typer keeps Click.
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Args:
-        arguments: What stands after ``batchnorm``.
+        arguments: The arguments after ``batchnorm``.
 
     Returns:
         The exit code: 0, 2 for bad input, 130 for Ctrl-C.

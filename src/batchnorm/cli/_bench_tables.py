@@ -1,4 +1,4 @@
-"""What ``batchnorm bench`` prints."""
+"""Tables that ``batchnorm bench`` prints."""
 
 from typing import Literal
 
@@ -6,24 +6,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..lab.bench import Record, tables, words
-from ._tables import say
+from batchnorm import bench
+from batchnorm.cli._tables import say
 
 
-def print_record(record: Record) -> None:
+def print_benchmark(found: bench.Benchmark) -> None:
     """Print the tables of times, of memory and of the training step, and what was left out."""
     console = Console()
-    say(words.machine_line(record))
-    for table in tables(record):
-        _print(console, words.times(table))
-    for grid in (*words.memory(record), words.steps(record)):
-        if grid.rows:
-            _print(console, grid)
-    for line in words.skipped(record):
+    say(bench.machine_line(found))
+    for grid in bench.grids(found):
+        _print(console, grid)
+    for line in bench.skipped(found):
         say(f"Left out: {line}")
 
 
-def _print(console: Console, grid: words.Grid) -> None:
+def _print(console: Console, grid: bench.TextTable) -> None:
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

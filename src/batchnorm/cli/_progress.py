@@ -1,4 +1,4 @@
-"""The progress bar of a run."""
+"""Progress bars."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from ..lab import Progress as Step
+from batchnorm import lab
 
 
 @contextmanager
-def following(title: str) -> Iterator[Callable[[Step], None]]:
-    """Show a bar on stderr while the work tells how far it is.
+def following(title: str) -> Iterator[Callable[[lab.Progress], None]]:
+    """Show a bar on stderr while the work reports how far it is.
 
     Args:
         title: What is going on.

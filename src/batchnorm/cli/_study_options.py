@@ -1,12 +1,12 @@
-"""What the options of ``batchnorm study run`` say."""
+"""Parsing of the options of ``batchnorm study run``."""
 
 import math
 
-from ..errors import OptionError
-from ..lab import Own
+from batchnorm.errors import OptionError
+from batchnorm.lab import UserModel
 
 
-def own_of(model: str | None, data: str | None) -> Own | None:
+def user_model_of(model: str | None, data: str | None) -> UserModel | None:
     """Return the user's model and data, or `None` where none are given.
 
     Raises:
@@ -17,7 +17,7 @@ def own_of(model: str | None, data: str | None) -> Own | None:
             "--data package.module:loader" if data is None else "--model package.module:factory"
         )
         raise OptionError(f"--model and --data need each other, got one of them: add {missing}")
-    return None if model is None or data is None else Own(model, data)
+    return None if model is None or data is None else UserModel(model, data)
 
 
 def setting_of(text: str) -> tuple[str, tuple[float, ...]]:

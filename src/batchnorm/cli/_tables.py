@@ -1,13 +1,13 @@
-"""What the commands print."""
+"""Tables that the study commands print."""
 
 from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
-from ..lab import Study
-from ..lab.findings import Findings
-from ..lab.ledger import Ledger
+from batchnorm.lab import Study
+from batchnorm.lab.judging.findings import Findings
+from batchnorm.lab.ledger import Ledger
 
 _COLOURS = {
     "reproduced": "green",

@@ -1,4 +1,4 @@
-"""What a command writes: a model's weights or program, read back before it counts."""
+"""Model files that a command writes: weights or a program, read back before they count."""
 
 import io
 import json
@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from .. import __version__
-from .._arguments import arguments
-from .._files import write_atomically
-from ..errors import OptionError, RunError
-from ..surgery import Record
+from batchnorm._arguments import arguments
+from batchnorm._pages import write_atomically
+from batchnorm._version import __version__
+from batchnorm.errors import OptionError, RunError
+from batchnorm.surgery import Record
 
 _WEIGHTS = (".safetensors", ".pt")
 PROGRAM, ONNX = ".pt2", ".onnx"

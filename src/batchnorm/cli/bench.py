@@ -38,11 +38,10 @@ def bench(
     html: Annotated[Path | None, typer.Option(help="Write the page here.")] = None,
 ) -> None:
     """Time ours beside torch, torch.compile and oneDNN; an option left out means all."""
-    from ..lab import bench as benchmark
-    from ..lab.bench import files
-    from ._bench_tables import print_record
-    from ._progress import counting
-    from ._tables import say
+    from batchnorm import bench as benchmark
+    from batchnorm.cli._bench_tables import print_benchmark
+    from batchnorm.cli._progress import counting
+    from batchnorm.cli._tables import say
 
     settings = benchmark.choose(
         groups=cases or (),
@@ -56,11 +55,11 @@ def bench(
         quick=quick,
         compile_step=compile_step,
     )
-    targets = files.Targets(json, html)
-    targets.check()
+    output = benchmark.Output(json, html)
+    output.check()
     with counting("cells") as tell:
-        record = benchmark.run(settings, lambda step: tell(step.done, step.total, step.label))
-    written = targets.write(record)
-    print_record(record)
+        found = benchmark.run(settings, lambda step: tell(step.done, step.total, step.label))
+    written = output.write(found)
+    print_benchmark(found)
     for path in written:
         say(f"Written: {path}")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from . import _options as options
+from batchnorm.cli import _options as options
 
 
 def convert(
@@ -18,9 +18,9 @@ def convert(
     ] = False,
 ) -> None:
     """Turn the batch normalization of a model into this package's, and write the model."""
-    from .. import _named, surgery
-    from . import _written
-    from ._tables import say
+    from batchnorm import _named, surgery
+    from batchnorm.cli import _written
+    from batchnorm.cli._tables import say
 
     _written.check_output(output)
     network = _named.model_of(model, weights)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import _options as options
+from batchnorm.cli import _options as options
 
 
 def fold(
@@ -21,9 +21,9 @@ def fold(
     onnx: Annotated[Path | None, typer.Option(help="Also write the folded model as .onnx.")] = None,
 ) -> None:
     """Fold the batch normalization of a model for inference, prove it by numbers, and write it."""
-    from .. import _named, surgery
-    from . import _written
-    from ._tables import say
+    from batchnorm import _named, surgery
+    from batchnorm.cli import _written
+    from batchnorm.cli._tables import say
 
     _written.check_output(output)
     if onnx is not None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from . import _options as options
+from batchnorm.cli import _options as options
 
 
 class Where(StrEnum):
@@ -40,9 +40,9 @@ def insert(
     ] = Start.STANDARD,
 ) -> None:
     """Give a model batch normalization after its linear maps, and write it."""
-    from .. import _named, surgery
-    from . import _written
-    from ._tables import say
+    from batchnorm import _named, surgery
+    from batchnorm.cli import _written
+    from batchnorm.cli._tables import say
 
     _written.check_output(output)
     network = _named.model_of(model, weights)

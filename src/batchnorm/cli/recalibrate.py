@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from . import _options as options
+from batchnorm.cli import _options as options
 
 
 class Method(StrEnum):
@@ -28,10 +28,10 @@ def recalibrate(
     ] = False,
 ) -> None:
     """Estimate the population statistics of a model from data, and write the model."""
-    from .. import _named, surgery
-    from . import _written
-    from ._progress import counting
-    from ._tables import say
+    from batchnorm import _named, surgery
+    from batchnorm.cli import _written
+    from batchnorm.cli._progress import counting
+    from batchnorm.cli._tables import say
 
     _written.check_output(output)
     network = _named.model_of(model, weights)

@@ -10,10 +10,10 @@ def report(
     run: Annotated[Path, typer.Argument(help="The folder that `study run` wrote.")],
 ) -> None:
     """Write the report of a run, whole or not, as HTML in its folder; all of them for all."""
-    from .. import lab
-    from ..lab import ledger
-    from ..lab import report as page
-    from ._tables import say, verdicts_table
+    from batchnorm import lab
+    from batchnorm.cli._tables import say, verdicts_table
+    from batchnorm.lab import ledger
+    from batchnorm.lab import report as page
 
     page.require()
     if ledger.holds(run):
@@ -30,9 +30,9 @@ def report(
 
 
 def _all(folder: Path) -> None:
-    from ..lab import ledger
-    from ..lab.report import ledger as page
-    from ._tables import claims_table, say
+    from batchnorm.cli._tables import claims_table, say
+    from batchnorm.lab import ledger
+    from batchnorm.lab.report import claims_page as page
 
     found = ledger.load(folder)
     path = page.write(found, found.parts)

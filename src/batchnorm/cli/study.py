@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ..lab import Options, Study
+    from batchnorm.lab import Options, Study
 
 app = typer.Typer()
 
@@ -21,8 +21,8 @@ def study(context: typer.Context) -> None:
 @app.command("list")
 def list_studies() -> None:
     """List the studies, their questions and the claims that they judge."""
-    from ..lab import STUDIES
-    from ._tables import studies_table
+    from batchnorm.cli._tables import studies_table
+    from batchnorm.lab import STUDIES
 
     studies_table(STUDIES.values())
 
@@ -69,19 +69,16 @@ def run_study(
     ] = None,
 ) -> None:
     """Run a study and write its report; the same command again goes on where it stopped."""
-    from .. import lab
-    from ..lab import ledger, report
-    from ._study_options import own_of, setting_of
+    from batchnorm import lab
+    from batchnorm.cli._study_options import setting_of, user_model_of
+    from batchnorm.lab import ledger, report
 
     study = None if name == ledger.ALL else lab.get(name)
     report.require()
     size = lab.scale(scale, quick=quick)
-    own = own_of(model, data)
-    if study is not None and own is None:
-        task = task or study.tasks[0]
-    parts = (name, task or ("own" if own else None), None if size == "default" else size)
+    own = user_model_of(model, data)
     options = lab.Options(
-        out=out or Path("runs") / "-".join(part for part in parts if part),
+        out=out or lab.default_folder(study, task, size, own),
         task=task,
         data_dir=data_dir,
         scale=size,
@@ -99,10 +96,10 @@ def run_study(
 
 
 def _run_one(study: "Study", options: "Options") -> None:
-    from .. import lab
-    from ..lab import report
-    from ._progress import following
-    from ._tables import say, verdicts_table
+    from batchnorm import lab
+    from batchnorm.cli._progress import following
+    from batchnorm.cli._tables import say, verdicts_table
+    from batchnorm.lab import report
 
     folder = options.out
     with following(study.title) as tell:
@@ -118,14 +115,14 @@ def _run_one(study: "Study", options: "Options") -> None:
 
 
 def _run_all(options: "Options") -> None:
-    from ..lab import all_studies
-    from ..lab.report import ledger as page
-    from ._progress import counting
-    from ._tables import claims_table, say
+    from batchnorm.cli._progress import counting
+    from batchnorm.cli._tables import claims_table, say
+    from batchnorm.lab import ledger
+    from batchnorm.lab.report import claims_page as page
 
     ended = []
     with counting("trials") as tell:
-        for one in all_studies.run(options, tell):
+        for one in ledger.run(options, tell):
             path = page.write(one.ledger, [one.part])
             ended.append(one)
     for one in ended:

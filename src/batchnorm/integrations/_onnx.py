@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from batchnorm._pages import require
 from batchnorm.errors import OptionError
 
 from ._parts import Layer, Parts, build, read
@@ -96,6 +97,7 @@ def from_onnx_node(
         >>> from_onnx_node(node, dict.fromkeys(names[1:], np.ones(3)), ndim=3).momentum
         0.2
     """
+    require("reading a node", "onnx", extra="onnx")
     import onnx
 
     if node.op_type != "BatchNormalization":

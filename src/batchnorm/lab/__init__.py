@@ -1,19 +1,20 @@
-"""The lab: measure what the literature claims that batch normalization does."""
+"""Lab: studies that measure what the literature claims that batch normalization does."""
 
-from .engine import Options as Options
-from .engine import Outcome as Outcome
-from .engine import Progress as Progress
-from .engine import run as run
-from .measuring import Measuring as Measuring
-from .own import Own as Own
-from .plan import Plan as Plan
-from .plan import Trial as Trial
-from .plan import scale as scale
-from .registry import STUDIES as STUDIES
-from .registry import get as get
-from .results import Results as Results
-from .results import load as load
-from .study import Arm as Arm
-from .study import Study as Study
-from .tasks import Task as Task
-from .training import Training as Training
+from batchnorm.lab.design import Arm as Arm
+from batchnorm.lab.design import Plan as Plan
+from batchnorm.lab.design import Trial as Trial
+from batchnorm.lab.design import scale as scale
+from batchnorm.lab.judging.results import Results as Results
+from batchnorm.lab.judging.results import Study as Study
+from batchnorm.lab.networks import UserModel as UserModel
+from batchnorm.lab.running import Measuring as Measuring
+from batchnorm.lab.running import Options as Options
+from batchnorm.lab.running import Outcome as Outcome
+from batchnorm.lab.running import Progress as Progress
+from batchnorm.lab.running import Training as Training
+from batchnorm.lab.running import default_folder as default_folder
+from batchnorm.lab.running import run as run
+from batchnorm.lab.studies.registry import STUDIES as STUDIES
+from batchnorm.lab.studies.registry import get as get
+from batchnorm.lab.studies.registry import load as load
+from batchnorm.lab.tasks import Task as Task

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batchnorm.lab import bench
+from batchnorm import bench
 
 CASES = (
     bench.Case("sites", "plain", (2, 4, 3, 3)),

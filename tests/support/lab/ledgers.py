@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from batchnorm import lab
-from batchnorm.lab import all_studies
-from batchnorm.lab.report import ledger as page
+from batchnorm.lab import ledger
+from batchnorm.lab.report import claims_page as page
 
 FEW = ("convergence", "scale-invariance", "outside-gradient")
 
@@ -43,6 +43,6 @@ def small_ledger(tmp_path_factory, ledger_options):
     out = tmp_path_factory.mktemp("ledger") / "all"
     with pytest.MonkeyPatch.context() as patch:
         keep(patch)
-        for ended in all_studies.run(ledger_options(out), lambda *_: None):
+        for ended in ledger.run(ledger_options(out), lambda *_: None):
             page.write(ended.ledger, [ended.part])
     return out

@@ -1,1 +1,1 @@
-"""What trials measure where they do not train: one file a question, a function each."""
+"""Measurements without training: one function for each question."""

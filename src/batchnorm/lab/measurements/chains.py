@@ -1,4 +1,4 @@
-"""One gradient step in a chain of linear maps: what it promises and what it does."""
+"""Gradient step in a chain of linear maps: what it promises and what it does."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..networks import deep_linear
-from ..plan import Trial
-from ..tasks import Task
+from batchnorm.lab.design import Trial
+from batchnorm.lab.networks import deep_linear
+from batchnorm.lab.tasks import Task
 
 _DECADES, _PER_DECADE = 6, 10
 

@@ -1,4 +1,4 @@
-"""A layer whose gradient knows of its normalization, and one whose gradient does not."""
+"""Training of a layer with the normalization inside the gradient, and outside of it."""
 
 from collections.abc import Mapping
 
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..plan import Trial
-from ..tasks import Task
+from batchnorm.lab.design import Trial
+from batchnorm.lab.tasks import Task
 
 POINTS = 20
 _UNITS, _SCALE, _EPS = 100, 0.1, 1e-5
@@ -48,7 +48,7 @@ def train_layer(trial: Trial, task: Task, generator: torch.Generator) -> Mapping
 
 
 def _normalized(u: Tensor, trial: Trial) -> Tensor:
-    """Return u centred, and scaled where the trial says so; outside, statistics are constants."""
+    """Return u centred, scaled if the trial asks for it; outside, statistics are constants."""
     var, mean = torch.var_mean(u, 0, correction=0)
     if trial.arm == "outside":
         var, mean = var.detach(), mean.detach()

@@ -1,4 +1,4 @@
-"""What a layer and its gradients do when its weights are multiplied by a factor."""
+"""Scale invariance: a layer and its gradients when its weights are multiplied by a factor."""
 
 from collections.abc import Mapping
 
@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...nn import BatchNorm1d, BatchNorm2d
-from ..plan import Trial
-from ..tasks import Task
+from batchnorm.lab.design import Trial
+from batchnorm.lab.tasks import Task
+from batchnorm.nn import BatchNorm1d, BatchNorm2d
 
 _SHAPES = {
     "linear": ((20, 30), (64, 30), (64, 20)),

@@ -1,11 +1,11 @@
-"""A small Inception network, with the switches that the paper's experiments turn."""
+"""Inception network, small, with the options that the paper's experiments vary."""
 
 import torch
 from torch import Tensor, nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .layers import Style, dropout
+from batchnorm.lab.design import Settings
+from batchnorm.lab.networks.layers import Style, dropout
+from batchnorm.lab.tasks import Task
 
 WIDTH, SMALL_IMAGE = 8, 16
 

@@ -1,4 +1,4 @@
-"""Layers with weights from a given generator, and what networks are put together from."""
+"""Layers with weights from a given generator, of which the networks are built."""
 
 import math
 from dataclasses import dataclass
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..plan import Settings
-from .norms import normalization
+from batchnorm.lab.design import Settings
+from batchnorm.lab.networks.norm_layers import normalization
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,13 @@
-"""A deep linear network: no nonlinearity, so that what depth alone does can be seen."""
+"""Deep linear network: without nonlinearities, to show what depth alone does."""
 
 import math
 
 import torch
 from torch import nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .layers import Style
+from batchnorm.lab.design import Settings
+from batchnorm.lab.networks.layers import Style
+from batchnorm.lab.tasks import Task
 
 DEPTH, WIDTH = 25, 10
 
@@ -22,7 +22,7 @@ def deep_linear(
     """Build a chain of linear maps, 25 of 10x10 where the settings say nothing else.
 
     Args:
-        task: Says the number of inputs and of outputs.
+        task: Decides the number of inputs and of outputs.
         settings: ``depth`` and ``width``; ``scale``, where left out such that a map keeps the
             variance of its input.
         generator: Source of the initial weights.

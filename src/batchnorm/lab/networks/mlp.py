@@ -1,11 +1,11 @@
-"""The network of the paper's section 4.1, of any depth."""
+"""Multilayer perceptron of the paper's section 4.1, of any depth."""
 
 import torch
 from torch import nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .layers import Style, dropout
+from batchnorm.lab.design import Settings
+from batchnorm.lab.networks.layers import Style, dropout
+from batchnorm.lab.tasks import Task
 
 HIDDEN_LAYERS, WIDTH = 3, 100
 
@@ -20,11 +20,11 @@ def mlp(
 ) -> nn.Sequential:
     """Build the network of section 4.1: three hidden layers of 100 units.
 
-    The normalization stands before each nonlinearity, and the bias of the linear map before it is
+    The normalization comes before each nonlinearity, and the bias of the linear map before it is
     left out because subtracting the mean would remove it (section 3.2).
 
     Args:
-        task: Says the number of inputs and of outputs.
+        task: Decides the number of inputs and of outputs.
         settings: ``scale`` (see `Style`); ``depth``, 3 hidden layers where left out; ``width``,
             100 units; ``dropout`` after each nonlinearity, none.
         generator: Source of the initial weights: the same one gives an arm with and an arm

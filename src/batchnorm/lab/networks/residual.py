@@ -1,11 +1,11 @@
-"""A small residual network: blocks of two 3x3 convolutions around a shortcut."""
+"""Residual network, small: blocks of two 3x3 convolutions around a shortcut."""
 
 import torch
 from torch import Tensor, nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .layers import Style, dropout
+from batchnorm.lab.design import Settings
+from batchnorm.lab.networks.layers import Style, dropout
+from batchnorm.lab.tasks import Task
 
 WIDTH, BLOCKS, STAGES = 16, 1, 3
 

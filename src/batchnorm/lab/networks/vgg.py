@@ -1,11 +1,11 @@
-"""A small network after VGG: pairs of 3x3 convolutions, halving the image between them."""
+"""VGG-like network, small: pairs of 3x3 convolutions, the image halved between them."""
 
 import torch
 from torch import nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .layers import Style, dropout
+from batchnorm.lab.design import Settings
+from batchnorm.lab.networks.layers import Style, dropout
+from batchnorm.lab.tasks import Task
 
 WIDTH, SMALLEST = 16, 4
 

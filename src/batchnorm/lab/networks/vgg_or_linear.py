@@ -1,12 +1,12 @@
-"""The two networks that Santurkar et al. measured, each where it belongs."""
+"""Networks that Santurkar et al. measured: VGG for images, a linear one for vectors."""
 
 import torch
 from torch import nn
 
-from ..plan import Settings
-from ..tasks import Task
-from .linear import deep_linear
-from .vgg import vgg
+from batchnorm.lab.design import Settings
+from batchnorm.lab.networks.linear import deep_linear
+from batchnorm.lab.networks.vgg import vgg
+from batchnorm.lab.tasks import Task
 
 
 def vgg_or_linear(
@@ -15,7 +15,7 @@ def vgg_or_linear(
     """Build a `vgg` where there are classes to tell apart, a `deep_linear` where there are values.
 
     Args:
-        task: Says which.
+        task: Decides which.
         settings: Those of the network.
         generator: Source of the initial weights.
         norm: The normalization of the network.

@@ -1,4 +1,4 @@
-"""A network with its batch normalization taken out, and nothing else changed."""
+"""Removal of batch normalization from a network; weight and bias of each layer stay."""
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm

@@ -1,8 +1,8 @@
-"""What is measured inside a network at each evaluation."""
+"""Probes: what is measured inside a network at each evaluation."""
 
-from .contract import Moment as Moment
-from .contract import Nothing as Nothing
-from .contract import Probe as Probe
-from .landscape import Landscape as Landscape
-from .shift import Shift as Shift
-from .unit_input import UnitInput as UnitInput
+from batchnorm.lab.probes.contract import Moment as Moment
+from batchnorm.lab.probes.contract import Nothing as Nothing
+from batchnorm.lab.probes.contract import Probe as Probe
+from batchnorm.lab.probes.loss_landscape import Landscape as Landscape
+from batchnorm.lab.probes.shift import Shift as Shift
+from batchnorm.lab.probes.unit_input import UnitInput as UnitInput

@@ -1,4 +1,4 @@
-"""What a trial of training lets a study look at, and when."""
+"""Probe protocol: what a study can measure during training, and when."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -6,13 +6,13 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..plan import Settings
-from ..tasks import Task
+from batchnorm.lab.design import Settings
+from batchnorm.lab.tasks import Task
 
 
 @dataclass(frozen=True)
 class Moment:
-    """Where training stands when it is measured.
+    """State of a training when it is measured.
 
     Args:
         step: Steps taken.

@@ -1,10 +1,10 @@
-"""A copy of the network in double precision, which small steps are measured on."""
+"""Float64 copy of a network, on which small steps are measured."""
 
 import copy
 
 from torch import Tensor, nn
 
-from .contract import Moment
+from batchnorm.lab.probes.contract import Moment
 
 
 def doubled(moment: Moment) -> tuple[nn.Module, tuple[Tensor, Tensor]]:

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ...errors import NonFiniteError
-from ...measure import internal_covariate_shift
-from .contract import Moment, Nothing
-from .exact import doubled
+from batchnorm.errors import NonFiniteError
+from batchnorm.lab.probes.contract import Moment, Nothing
+from batchnorm.lab.probes.exact import doubled
+from batchnorm.measure import internal_covariate_shift
 
 
 class Shift(Nothing):

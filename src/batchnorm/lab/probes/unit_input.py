@@ -1,4 +1,4 @@
-"""The distribution of what enters a nonlinearity, while the layers below it change."""
+"""Distribution of a nonlinearity's input, at each evaluation."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..networks import last_nonlinearity
-from .contract import Moment
+from batchnorm.lab.networks import last_nonlinearity
+from batchnorm.lab.probes.contract import Moment
 
 
 class UnitInput:

@@ -1,4 +1,4 @@
-"""The report of a run: one HTML file that needs nothing else."""
+"""HTML pages: the report of a run, and the page of all claims; each needs nothing else."""
 
-from .build import build as build
-from .build import require as require
+from batchnorm.lab.report.study_page import build as build
+from batchnorm.lab.report.study_page import require as require

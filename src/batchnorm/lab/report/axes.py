@@ -1,12 +1,12 @@
-"""What the figures have in common: axes, layout, and numbers that JSON can hold."""
+"""Axes and layout of plotly figures, and numbers that JSON can hold."""
 
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from ..findings import Axis
-from ..numbers import number
+from batchnorm._pages import number
+from batchnorm.lab.judging.figures import Axis
 
 Plot = dict[str, Any]
 _TRANSPARENT = "rgba(0,0,0,0)"
@@ -97,12 +97,12 @@ def chosen(axis_of: Axis, values: Iterable[float]) -> Plot:
 
 
 def place(axis_of: Axis, value: float) -> float:
-    """Return where an annotation stands: plotly wants the logarithm on a logarithmic axis."""
+    """Return the place of an annotation: plotly wants the logarithm on a logarithmic axis."""
     if not axis_of.log:
         return value
     return math.log10(value) if value > 0 else -math.inf
 
 
 def clean(values: Sequence[float]) -> list[float | None]:
-    """Return the values with a gap where one is not finite: JSON has no word for those."""
+    """Return the values with ``None`` where one is not finite, which JSON lacks."""
     return [value if math.isfinite(value) else None for value in values]

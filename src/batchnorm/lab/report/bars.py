@@ -1,12 +1,12 @@
-"""Values as bars with their intervals, in groups beside each other."""
+"""Bar plots: values with their intervals, in groups beside each other."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..findings import Bars, Point
-from . import axes
-from .axes import Plot
-from .palette import token
+from batchnorm._pages._palette import token
+from batchnorm.lab.judging.figures import Bars, Point
+from batchnorm.lab.report import axes
+from batchnorm.lab.report.axes import Plot
 
 
 def bars(figure: Bars, arms: Sequence[str]) -> Plot:

@@ -1,12 +1,12 @@
-"""Curves, and percentiles side by side."""
+"""Curve plots, and panels of percentiles side by side."""
 
 import math
 from collections.abc import Sequence
 
-from ..findings import Axis, Curve, Curves, Panels
-from . import axes
-from .axes import Plot
-from .palette import token
+from batchnorm._pages._palette import token
+from batchnorm.lab.judging.figures import Axis, Curve, Curves, Panels
+from batchnorm.lab.report import axes
+from batchnorm.lab.report.axes import Plot
 
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x")  # for the curves of one arm
 _GAP = 0.065  # between the labels at the ends of curves, as a share of the height
@@ -134,7 +134,7 @@ def _last(axis: Axis, values: Sequence[float]) -> float:
 
 
 def _height(axis: Axis, span: Sequence[float], value: float) -> float:
-    """Return where a value stands, as a share of the height."""
+    """Return the place of a value, as a share of the height."""
     if math.isinf(value):
         return 1.0
     low, high = span

@@ -1,28 +1,30 @@
-"""An effect as one line: its interval, its value, the bound of the rule, and no effect."""
+"""Forest plot of an effect: its interval, its value, the bound of the rule, and no effect."""
 
 import math
 from dataclasses import dataclass
 
-from ..estimates import Estimate
-from ..findings import Axis, Effect, Verdict
-from . import svg
-from .svg import Element, Scale
+from batchnorm._pages import _svg
+from batchnorm._pages._svg import Element
+from batchnorm.lab.judging.estimates import Estimate
+from batchnorm.lab.judging.figures import Axis
+from batchnorm.lab.judging.findings import Effect, Verdict
+from batchnorm.lab.report.plot_scale import PlotScale
 
 _WIDTH, _MIDDLE, _EDGE = 300.0, 25.0, 12.0
 _NEAR = 60.0  # so close to an end, a label stands inside
 
 
 @dataclass(frozen=True)
-class Line:
+class EffectLine:
     """An effect in words and as a drawing."""
 
     effect: Effect
     drawing: str
 
 
-def lines(verdict: Verdict) -> tuple[Line, ...]:
+def lines(verdict: Verdict) -> tuple[EffectLine, ...]:
     """Return the effects of a verdict."""
-    return tuple(Line(effect, forest(effect)) for effect in verdict.effects)
+    return tuple(EffectLine(effect, forest(effect)) for effect in verdict.effects)
 
 
 def forest(effect: Effect) -> str:
@@ -33,18 +35,18 @@ def forest(effect: Effect) -> str:
     neutral = not found.log or found.neutral > 0
     top = 0.0 if effect.decides else _MIDDLE - 12
     bottom = 2 * _MIDDLE if neutral else _MIDDLE + 12
-    drawing = svg.drawing(_WIDTH, bottom - top, str(effect), "forest", top)
+    drawing = _svg.drawing(_WIDTH, bottom - top, str(effect), "forest", top)
     scale = _scale(effect, found)
     for word, bound in _bounds(effect):
         _allowed(drawing, scale(bound), word)
-    svg.line(drawing, (_EDGE, _MIDDLE), (_WIDTH - _EDGE, _MIDDLE), "axis")
+    _svg.line(drawing, (_EDGE, _MIDDLE), (_WIDTH - _EDGE, _MIDDLE), "axis")
     if neutral:
         _tick(drawing, scale(found.neutral), "no effect", 1, "neutral")
     for word, bound in _bounds(effect):
         _tick(drawing, scale(bound), f"{word} {found.bound(bound)}", -1, "bound")
     _interval(drawing, scale, found)
     _value(drawing, scale, found)
-    return svg.text(drawing)
+    return _svg.text(drawing)
 
 
 def _bounds(effect: Effect) -> list[tuple[str, float]]:
@@ -52,53 +54,53 @@ def _bounds(effect: Effect) -> list[tuple[str, float]]:
     return [(word, bound) for word, bound in sides if bound is not None]
 
 
-def _scale(effect: Effect, found: Estimate) -> Scale:
+def _scale(effect: Effect, found: Estimate) -> PlotScale:
     values = [found.low, found.high, found.least, found.most, found.neutral]
     values += [bound for _, bound in _bounds(effect)]
-    return Scale.of(Axis("", log=found.log), values, _EDGE, _WIDTH - _EDGE, room=0.15)
+    return PlotScale.of(Axis("", log=found.log), values, _EDGE, _WIDTH - _EDGE, room=0.15)
 
 
 def _allowed(drawing: Element, at: float, word: str) -> None:
     """Tint the side of a bound on which the claim holds."""
     left, right = (at, _WIDTH - _EDGE) if word == "above" else (_EDGE, at)
-    svg.put(drawing, "rect", "allowed", x=left, y=_MIDDLE - 9, width=right - left, height=18)
+    _svg.put(drawing, "rect", "allowed", x=left, y=_MIDDLE - 9, width=right - left, height=18)
 
 
 def _tick(drawing: Element, at: float, words: str, side: int, kind: str) -> None:
     """Draw a tick with its words above the line (-1) or below it (1)."""
-    svg.line(drawing, (at, _MIDDLE - 9), (at, _MIDDLE + 9), kind)
+    _svg.line(drawing, (at, _MIDDLE - 9), (at, _MIDDLE + 9), kind)
     anchor = "start" if at < _NEAR else "end" if at > _WIDTH - _NEAR else "middle"
     up = _MIDDLE - 13 if side < 0 else _MIDDLE + 22
-    svg.put(drawing, "text", kind, x=at, y=up, text_anchor=anchor).text = words
+    _svg.put(drawing, "text", kind, x=at, y=up, text_anchor=anchor).text = words
 
 
-def _interval(drawing: Element, scale: Scale, found: Estimate) -> None:
+def _interval(drawing: Element, scale: PlotScale, found: Estimate) -> None:
     low, high = scale(found.low), scale(found.high)
-    svg.line(drawing, (low, _MIDDLE), (high, _MIDDLE), "interval")
+    _svg.line(drawing, (low, _MIDDLE), (high, _MIDDLE), "interval")
     if math.isinf(found.low) or (found.log and found.low <= 0):
         _arrow(drawing, low, -1)
     if math.isinf(found.high):
         _arrow(drawing, high, 1)
 
 
-def _value(drawing: Element, scale: Scale, found: Estimate) -> None:
+def _value(drawing: Element, scale: PlotScale, found: Estimate) -> None:
     """Draw the value: a dot, an open end where it is only known from one side, or a stretch."""
     least, most = scale(found.least), scale(found.most)
     if found.least == found.most:
         if math.isfinite(found.least):
-            svg.put(drawing, "circle", "value", cx=least, cy=_MIDDLE, r=5)
+            _svg.put(drawing, "circle", "value", cx=least, cy=_MIDDLE, r=5)
     elif math.isinf(found.most):
-        svg.path(drawing, _triangle(least, 1), "value", closed=True)
+        _svg.path(drawing, _triangle(least, 1), "value", closed=True)
     elif found.least <= 0:
-        svg.path(drawing, _triangle(most, -1), "value", closed=True)
+        _svg.path(drawing, _triangle(most, -1), "value", closed=True)
     else:
-        svg.put(drawing, "rect", "value", x=least, y=_MIDDLE - 3, width=most - least, height=6)
+        _svg.put(drawing, "rect", "value", x=least, y=_MIDDLE - 3, width=most - least, height=6)
 
 
 def _arrow(drawing: Element, tip: float, side: int) -> None:
     wings = [(tip - side * 7, _MIDDLE - 5), (tip, _MIDDLE), (tip - side * 7, _MIDDLE + 5)]
-    svg.path(drawing, wings, "arrow")
+    _svg.path(drawing, wings, "arrow")
 
 
-def _triangle(at: float, side: int) -> list[svg.Place]:
+def _triangle(at: float, side: int) -> list[_svg.Place]:
     return [(at, _MIDDLE - 6), (at + side * 9, _MIDDLE), (at, _MIDDLE + 6)]

@@ -1,8 +1,8 @@
-"""Every setting of an arm as a grid of cells."""
+"""Heat maps: every setting of an arm as a grid of cells."""
 
-from ..findings import Grid, Grids
-from . import axes
-from .axes import Plot
+from batchnorm.lab.judging.figures import Grid, Grids
+from batchnorm.lab.report import axes
+from batchnorm.lab.report.axes import Plot
 
 
 def grid(figure: Grids, grid: Grid) -> Plot:

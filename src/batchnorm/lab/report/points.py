@@ -1,12 +1,12 @@
-"""Values with their intervals, in groups under each other."""
+"""Point plots: values with their intervals, in groups under each other."""
 
 import math
 from collections.abc import Sequence
 
-from ..findings import Point, Points
-from . import axes
-from .axes import Plot
-from .palette import token
+from batchnorm._pages._palette import token
+from batchnorm.lab.judging.figures import Point, Points
+from batchnorm.lab.report import axes
+from batchnorm.lab.report.axes import Plot
 
 
 def points(figure: Points, arms: Sequence[str]) -> Plot:

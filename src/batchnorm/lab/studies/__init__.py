@@ -1,1 +1,1 @@
-"""The studies, one file each."""
+"""Studies, one file each."""

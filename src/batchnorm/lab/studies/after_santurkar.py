@@ -1,4 +1,4 @@
-"""What the two studies after Santurkar et al. share: arms, plans, and numbers over a training.
+"""Arms, plans and figures that the two studies after Santurkar et al. share.
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", appendix A: VGG on
@@ -13,15 +13,14 @@ from functools import partial
 
 import numpy as np
 
-from .. import charts, comparison, words
-from ..comparison import Setting, Value
-from ..findings import ACCURACY, Axis, Curves
-from ..findings import Setting as Row
-from ..networks import vgg_or_linear
-from ..plan import Plan, Scale, Settings
-from ..results import Results, TrialResult
-from ..study import Arm
-from ..tasks import OWN
+from batchnorm.lab.design import Arm, Plan, Scale, Settings, by_task
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.comparison import Setting, Value
+from batchnorm.lab.judging.figures import ACCURACY, Axis, Curves
+from batchnorm.lab.judging.findings import SettingRow
+from batchnorm.lab.judging.results import Results, TrialResult
+from batchnorm.lab.networks import vgg_or_linear
+from batchnorm.lab.tasks import OWN
 
 ARMS: tuple[Arm, ...] = (
     Arm("plain", "without BN", vgg_or_linear, dashed=True),
@@ -66,22 +65,20 @@ def plans(classes: Settings, values: Settings) -> Mapping[tuple[str, Scale], Pla
         steps=1_000,
         every=100,
     )
-    return {
-        ("digits", "quick"): digits,
-        ("digits", "default"): replace(digits, seeds=9, steps=1_000),
-        ("mnist", "quick"): images,
-        ("mnist", "default"): longer,
-        ("fashion-mnist", "quick"): images,
-        ("fashion-mnist", "default"): longer,
-        ("cifar10", "quick"): images,
-        ("cifar10", "default"): longer,
-        ("cifar10", "paper"): paper,
-        (OWN, "quick"): own,
-        (OWN, "default"): replace(own, steps=1_000, every=50),
-        ("linear-regression", "quick"): linear,
-        ("linear-regression", "default"): replace(linear, seeds=9, steps=5_000),
-        ("linear-regression", "paper"): replace(linear, steps=10_000),
-    }
+    return by_task(
+        {
+            "digits": (digits, replace(digits, seeds=9, steps=1_000)),
+            "mnist": (images, longer),
+            "fashion-mnist": (images, longer),
+            "cifar10": (images, longer, paper),
+            OWN: (own, replace(own, steps=1_000, every=50)),
+            "linear-regression": (
+                linear,
+                replace(linear, seeds=9, steps=5_000),
+                replace(linear, steps=10_000),
+            ),
+        }
+    )
 
 
 def over_training(key: str) -> Value:
@@ -146,7 +143,7 @@ def ends(results: Results) -> tuple[str, ...]:
 
 
 def _score(results: Results) -> tuple[str, str]:
-    """Return what says how well a network does: its field and its name."""
+    """Return the score of a network: its field and its name."""
     if results.config["chance"] is None:
         return "test_loss", "Test loss"
     return "test_accuracy", "Test accuracy"
@@ -180,7 +177,7 @@ def untrained(results: Results) -> tuple[str, ...]:
     )
 
 
-def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
+def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[SettingRow, ...]:
     """Return the table of settings, with those that both studies share.
 
     Args:
@@ -197,18 +194,18 @@ def settings(results: Results, *rows: tuple[str, str, str]) -> tuple[Row, ...]:
         optimizer = f"momentum {momentum:g}, decay {decay:g}"
     elif results.config["task"] == "linear-regression":
         network, data = "25 linear maps of 10x10", "1,000 synthetic samples"
-        rate, batch, steps, here = "1e-6", "1,000, all of them", words.NOT_STATED, network
+        rate, batch, steps, here = "1e-6", "1,000, all of them", wording.NOT_STATED, network
     else:
         network, data, rate, batch, steps = "VGG", "CIFAR-10", "0.1", "128", "15,000"
         here = f"after VGG, {plan.fixed.get('width', 16):g} channels in the first of its pairs"
-    return words.settings(
+    return wording.settings(
         results,
         (
             ("Network", network, here),
-            ("Learning rate", rate, words.swept(results, "rate")),
-            ("Mini-batch", batch, f"{plan.fixed['batch']:g}"),
+            ("Learning rate", rate, "{rate}"),
+            ("Mini-batch", batch, "{batch}"),
             ("Optimizer", "SGD; momentum not stated", optimizer),
-            ("Steps", steps, f"{plan.steps:,}"),
+            ("Steps", steps, "{steps}"),
             *rows,
         ),
         data,

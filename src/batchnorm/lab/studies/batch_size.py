@@ -1,100 +1,91 @@
-"""Small mini-batches, at equal numbers of examples seen.
+"""Mini-batch size, at equal numbers of examples seen.
 
 References:
     Wu and He (2018), "Group Normalization", figure 1; Ioffe (2017), "Batch Renormalization";
     Hoffer, Hubara and Soudry (2017) for ghost batches.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, words
-from ..comparison import Setting
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings, Table
-from ..networks import mlp
-from ..plan import Plan
-from ..results import Results
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab.design import Arm, Plan, by_task
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.estimates import Difference
+from batchnorm.lab.judging.figures import Table
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings, Verdict
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Readings, above, judge
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.running.training import Training
 
 _USUAL = 32
 
 
 def findings(results: Results) -> Findings:
     """Judge claim C12."""
-    batches = results.plan.grid["batch"]
-    small, usual = min(batches), _USUAL
+    small = min(results.plan.grid["batch"])
     best = {
         (arm.name, batch): _best(results, arm.name, batch)
         for arm in results.study.arms
-        for batch in batches
+        for batch in results.plan.grid["batch"]
     }
-
-    def gain(first: tuple[str, float], second: tuple[str, float], name: str) -> Effect:
-        return Effect(name, comparison.accuracy_difference(best[first], best[second]))
-
-    verdict = judge(
-        "C12",
-        "Accuracy at the end, each network at its best learning rate for its batch:",
-        (
-            Condition(
-                gain(("bn", usual), ("bn", small), f"BN, batch {usual} minus batch {small:g}"),
-                above=0,
-            ),
-            Condition(
-                gain(("group", small), ("bn", small), f"Batch {small:g}, group minus BN"), above=0
-            ),
-        ),
-        _READINGS,
-        others=(
-            gain(("plain", usual), ("plain", small), f"Plain, batch {usual} minus batch {small:g}"),
-            gain(("renorm", small), ("bn", small), f"Batch {small:g}, renormalized minus BN"),
-            gain(
-                ("ghost", max(batches)),
-                ("bn", max(batches)),
-                f"Batch {max(batches):g}, ghost minus BN",
-            ),
-        ),
-    )
-    rates = words.swept(results, "rate")
+    verdict = _verdict(results, best)
     return Findings(
         headline=f"{verdict.reading} With a batch of {small:g} it ends at "
-        f"{best['bn', small].final_accuracy:.0%}, with {usual} at "
-        f"{best['bn', usual].final_accuracy:.0%}.",
+        f"{best['bn', small].final_accuracy:.0%}, with {_USUAL} at "
+        f"{best['bn', _USUAL].final_accuracy:.0%}.",
         explanation=_EXPLANATION,
         verdicts=(verdict,),
         figures=(
-            Curves(
+            charts.accuracy_sweep(
+                results,
+                "batch",
                 "Accuracy at the end by mini-batch",
                 "Median over the seeds, with 95 % interval, each at its best learning rate for "
                 f"that batch, after {results.plan.examples:,} training examples. Ghost "
                 "batches hold 16: up to there ghost BN is BN.",
-                charts.log_axis(results, "batch"),
-                ACCURACY,
-                charts.sweep(results, "batch", lambda trial: trial.final_accuracy),
             ),
             _table(results),
         ),
-        settings=words.settings(
-            results,
-            (
-                ("Network", "ResNet-50", "3 hidden layers of 100 ReLU units"),
-                ("Mini-batch", "2 to 32 on each device", words.swept(results, "batch")),
-                (
-                    "Learning rate",
-                    "in proportion to the batch",
-                    f"the same; {rates} at a batch of {results.plan.fixed['rate_batch']:g}",
-                ),
-                ("Length", "100 epochs", f"{results.plan.examples:,} examples"),
-                ("Group normalization", "32 groups", "groups of 10 units"),
-                ("Ghost batches", "not compared", "of 16"),
+        settings=wording.settings(results, _SETTINGS, "ImageNet"),
+        notes=(_EQUAL, *wording.notes(results, best.values(), given=("batch",))),
+    )
+
+
+def _verdict(results: Results, best: Mapping[tuple[str, float], Setting]) -> Verdict:
+    """Judge by the best setting of each arm for each mini-batch."""
+    batches = results.plan.grid["batch"]
+    small, large = min(batches), max(batches)
+
+    def gain(first: tuple[str, float], second: tuple[str, float]) -> Difference | None:
+        return comparison.accuracy_difference(best[first], best[second])
+
+    return judge(
+        "C12",
+        "Accuracy at the end, each network at its best learning rate for its batch:",
+        (
+            above(
+                0, f"BN, batch {_USUAL} minus batch {small:g}", gain(("bn", _USUAL), ("bn", small))
             ),
-            "ImageNet",
+            above(0, f"Batch {small:g}, group minus BN", gain(("group", small), ("bn", small))),
         ),
-        notes=(_EQUAL, *words.notes(results, best.values(), given=("batch",))),
+        _READINGS,
+        others=[
+            Effect(name, gain(first, second))
+            for name, first, second in (
+                (
+                    f"Plain, batch {_USUAL} minus batch {small:g}",
+                    ("plain", _USUAL),
+                    ("plain", small),
+                ),
+                (f"Batch {small:g}, renormalized minus BN", ("renorm", small), ("bn", small)),
+                (f"Batch {large:g}, ghost minus BN", ("ghost", large), ("bn", large)),
+            )
+        ],
     )
 
 
@@ -121,6 +112,14 @@ def _table(results: Results) -> Table:
     )
 
 
+_SETTINGS = (
+    ("Network", "ResNet-50", "3 hidden layers of 100 ReLU units"),
+    ("Mini-batch", "2 to 32 on each device", "{batch}"),
+    ("Learning rate", "in proportion to the batch", "the same; {rate} at a batch of {rate_batch}"),
+    ("Length", "100 epochs", "{examples} examples"),
+    ("Group normalization", "32 groups", "groups of 10 units"),
+    ("Ghost batches", "not compared", "of 16"),
+)
 _EQUAL = (
     "Every trial sees the same number of examples, so a large batch takes few steps: compare "
     "networks at one batch, and batches with care."
@@ -153,6 +152,7 @@ _LONG = replace(
     grid={"batch": (2, 4, 8, 16, 32, 64, 128, 256), "rate": (0.03, 0.1, 0.3, 1.0)},
     examples=20_000,
 )
+_IMAGES = (replace(_DIGITS, examples=20_000), replace(_LONG, examples=120_000))
 
 BATCH_SIZE = Study(
     name="batch-size",
@@ -173,13 +173,6 @@ BATCH_SIZE = Study(
     ),
     axes={"batch": "Mini-batch", "rate": "Learning rate"},
     work=Training(),
-    plans={
-        ("digits", "quick"): _DIGITS,
-        ("digits", "default"): _LONG,
-        ("mnist", "quick"): replace(_DIGITS, examples=20_000),
-        ("mnist", "default"): replace(_LONG, examples=120_000),
-        ("fashion-mnist", "quick"): replace(_DIGITS, examples=20_000),
-        ("fashion-mnist", "default"): replace(_LONG, examples=120_000),
-    },
+    plans=by_task({"digits": (_DIGITS, _LONG), "mnist": _IMAGES, "fashion-mnist": _IMAGES}),
     findings=findings,
 )

@@ -1,26 +1,28 @@
-"""Fewer steps, trainable sigmoids, stable distributions: section 4.1 of the paper, measured.
+"""Convergence: fewer steps, trainable sigmoids, stable distributions (section 4.1 of the paper).
 
 References:
     Ioffe and Szegedy (2015), section 4.1 and figure 1.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, words
-from ..comparison import Setting
-from ..findings import STEPS, Axis, Explanation, Findings, Panels
-from ..findings import Setting as Row
-from ..networks import mlp
-from ..plan import Plan, Scale
-from ..probes import UnitInput
-from ..results import Results
-from ..study import Arm, Study
-from ..training import Training
-from .convergence_verdicts import fewer_steps, stable_distribution, trainable_sigmoid
+from batchnorm.lab.design import Arm, Plan, by_task
+from batchnorm.lab.judging import charts, comparison, step_charts, wording
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.figures import STEPS, Axis, Panels
+from batchnorm.lab.judging.findings import Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.probes import UnitInput
+from batchnorm.lab.running.training import Training
+from batchnorm.lab.studies.convergence_verdicts import (
+    fewer_steps,
+    stable_distribution,
+    trainable_sigmoid,
+)
 
 _DIGITS = Plan(
     seeds=5,
@@ -35,14 +37,14 @@ _DIGITS_LONG = replace(
     grid={"scale": (0.01, 0.03, 0.1, 0.3, 1.0), "rate": (0.03, 0.1, 0.3, 1, 3, 10)},
     steps=5_000,
 )
-_MNIST = replace(
+_MNIST_QUICK = replace(
     _DIGITS,
     seeds=3,
     grid={"scale": (0.1, 0.3), "rate": (0.3, 1.0, 3.0, 10.0)},
     steps=2_500,
     targets=(0.90, 0.95, 0.96),
 )
-_MNIST_LONG = replace(_MNIST, seeds=5, steps=10_000, targets=(0.95, 0.96, 0.97))
+_MNIST_LONG = replace(_MNIST_QUICK, seeds=5, steps=10_000, targets=(0.95, 0.96, 0.97))
 _MNIST_PAPER = replace(
     _DIGITS_LONG,
     seeds=5,
@@ -50,14 +52,14 @@ _MNIST_PAPER = replace(
     steps=50_000,
     targets=(0.95, 0.97, 0.98),
 )
-_FASHION = (0.80, 0.84, 0.86)
+_MNIST = (_MNIST_QUICK, _MNIST_LONG, _MNIST_PAPER)
 _PAIRS = (("sigmoid", "sigmoid-bn", "sigmoid"), ("relu", "relu-bn", "ReLU"))
 
 
 def findings(results: Results) -> Findings:
     """Judge claims C1, C3 and C4."""
     target = results.plan.headline_target
-    best = {arm.name: _best(results, arm.name, target) for arm in results.study.arms}
+    best = comparison.best_of_each(results, comparison.fewest_steps(target))
     return Findings(
         headline=_headline(results, best["sigmoid"], best["sigmoid-bn"]),
         summary=_summary(results),
@@ -71,7 +73,7 @@ def findings(results: Results) -> Findings:
             charts.accuracy_curves(
                 results, comparison.fewest_steps(target), f"{target:.0%} accuracy"
             ),
-            charts.steps_to_targets(results),
+            step_charts.steps_to_targets(results),
             Panels(
                 "What enters the last hidden layer's sigmoid",
                 "The 15th, 50th and 85th percentile over the test images of the input to the "
@@ -83,13 +85,13 @@ def findings(results: Results) -> Findings:
                 Axis("Input to the sigmoid"),
                 tuple(charts.unit_bands(results, best[arm]) for arm in ("sigmoid", "sigmoid-bn")),
             ),
-            charts.grids(results, target, "scale", "rate"),
-            charts.equal_settings(
+            step_charts.grids(results, target, "scale", "rate"),
+            step_charts.equal_settings(
                 results, target, tuple((plain, normalized) for plain, normalized, _ in _PAIRS)
             ),
         ),
-        settings=_settings(results),
-        notes=words.notes(results, best.values(), comparison.RULE),
+        settings=wording.settings(results, _SETTINGS, "MNIST, binary 28x28 images"),
+        notes=wording.notes(results, best.values(), comparison.RULE),
     )
 
 
@@ -123,8 +125,8 @@ def _headline(results: Results, plain: Setting, normalized: Setting) -> str:
             f"To {target:.0%} accuracy, batch normalization made no clear difference in steps for "
             f"the sigmoid network: {found}."
         )
-    steps = charts.steps_text(normalized.steps_to(target).value, limit)
-    before = charts.steps_text(plain.steps_to(target).value, limit)
+    steps = step_charts.steps_text(normalized.steps_to(target).value, limit)
+    before = step_charts.steps_text(plain.steps_to(target).value, limit)
     word = "fewer" if found.above_one else "more"
     return (
         f"With batch normalization the sigmoid network reached {target:.0%} accuracy in {word} "
@@ -147,33 +149,16 @@ def _summary(results: Results) -> tuple[str, ...]:
     )
 
 
-def _settings(results: Results) -> tuple[Row, ...]:
-    plan = results.plan
-    rates, scales = (words.swept(results, axis) for axis in ("rate", "scale"))
-    rows = (
-        ("Network", "3 hidden layers of 100 sigmoid units, 10 outputs", "the same; also ReLU"),
-        ("Batch normalization", "on every hidden layer, before the nonlinearity", "the same"),
-        ("Initial weights", "small random Gaussian; scale not stated", f"swept: {scales}"),
-        ("Learning rate", words.NOT_STATED, f"swept, the same for every arm: {rates}"),
-        ("Optimizer", words.NOT_STATED, "stochastic gradient descent without momentum or decay"),
-        ("Mini-batch", "60", f"{plan.fixed['batch']:g}"),
-        ("Steps", "50,000", f"{plan.steps:,}"),
-        ("Inference statistics", "population estimates", "running averages, momentum 0.1"),
-    )
-    return words.settings(results, rows, "MNIST, binary 28x28 images")
-
-
-_PLANS: Mapping[tuple[str, Scale], Plan] = {
-    ("digits", "quick"): _DIGITS,
-    ("digits", "default"): _DIGITS_LONG,
-    ("mnist", "quick"): _MNIST,
-    ("mnist", "default"): _MNIST_LONG,
-    ("mnist", "paper"): _MNIST_PAPER,
-    ("fashion-mnist", "quick"): replace(_MNIST, targets=_FASHION),
-    ("fashion-mnist", "default"): replace(_MNIST_LONG, targets=_FASHION),
-    ("fashion-mnist", "paper"): replace(_MNIST_PAPER, targets=_FASHION),
-}
-
+_SETTINGS = (
+    ("Network", "3 hidden layers of 100 sigmoid units, 10 outputs", "the same; also ReLU"),
+    ("Batch normalization", "on every hidden layer, before the nonlinearity", "the same"),
+    ("Initial weights", "small random Gaussian; scale not stated", "swept: {scale}"),
+    ("Learning rate", wording.NOT_STATED, "swept, the same for every arm: {rate}"),
+    ("Optimizer", wording.NOT_STATED, "stochastic gradient descent without momentum or decay"),
+    ("Mini-batch", "60", "{batch}"),
+    ("Steps", "50,000", "{steps}"),
+    ("Inference statistics", "population estimates", "running averages, momentum 0.1"),
+)
 CONVERGENCE = Study(
     name="convergence",
     title="Does batch normalization train faster?",
@@ -187,6 +172,12 @@ CONVERGENCE = Study(
     ),
     axes={"scale": "Weight scale", "rate": "Learning rate"},
     work=Training(UnitInput),
-    plans=_PLANS,
+    plans=by_task(
+        {
+            "digits": (_DIGITS, _DIGITS_LONG),
+            "mnist": _MNIST,
+            "fashion-mnist": [replace(plan, targets=(0.80, 0.84, 0.86)) for plan in _MNIST],
+        }
+    ),
     findings=findings,
 )

@@ -1,14 +1,14 @@
-"""The rules by which the convergence study judges its claims."""
+"""Verdicts of the convergence study, and their rules."""
 
 import numpy as np
 
-from .. import comparison, summaries
-from ..claims import CLAIMS
-from ..comparison import Setting
-from ..estimates import Ratio
-from ..findings import Effect, Outcome, Verdict
-from ..results import Results, TrialResult
-from ..verdicts import Condition, Readings, judge, outcome
+from batchnorm.lab.design import CLAIMS
+from batchnorm.lab.judging import comparison, summaries
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.estimates import Ratio
+from batchnorm.lab.judging.findings import Effect, Outcome, Verdict
+from batchnorm.lab.judging.results import Results, TrialResult
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge, outcome
 
 _PLAIN, _NORMALIZED = "sigmoid", "sigmoid-bn"
 
@@ -41,7 +41,7 @@ def fewer_steps(results: Results) -> Verdict:
 
 
 def _at_equal_settings(results: Results) -> str:
-    """Say in how many settings, the same for both, each of the two needs fewer steps."""
+    """Return in how many equal settings each of the two needs fewer steps, in words."""
     target = results.plan.headline_target
     ratios = [
         comparison.step_ratio(results, plain, normalized, target)

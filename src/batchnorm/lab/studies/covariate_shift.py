@@ -1,4 +1,4 @@
-"""Does batch normalization reduce internal covariate shift?
+"""Internal covariate shift: does batch normalization reduce it?
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 2.2,
@@ -10,15 +10,15 @@ from itertools import zip_longest
 
 import numpy as np
 
-from .. import comparison, words
-from ..comparison import Setting
-from ..findings import Axis, Effect, Explanation, Figure, Findings, Table
-from ..probes import Shift
-from ..results import Results
-from ..study import Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
-from . import after_santurkar as shared
+from batchnorm.lab.judging import comparison, wording
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.figures import Axis, Figure, Table
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
+from batchnorm.lab.probes import Shift
+from batchnorm.lab.running.training import Training
+from batchnorm.lab.studies import after_santurkar as shared
 
 _LESS, _STRAIGHTER = 0.9, 0.05
 
@@ -58,7 +58,7 @@ def findings(results: Results) -> Findings:
             results, ("Step of the lower layers", "that of training", "the same, on the same batch")
         ),
         summary=shared.ends(results),
-        notes=(*shared.untrained(results), *words.notes(results)),
+        notes=(*shared.untrained(results), *wording.notes(results)),
     )
 
 

@@ -1,4 +1,4 @@
-"""One gradient step in a deep chain of linear maps: what it promises, and what it does.
+"""Deep chain of linear maps: what one gradient step promises, and what it does.
 
 References:
     Goodfellow, Bengio and Courville (2016), "Deep Learning", section 8.7.1.
@@ -10,49 +10,26 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import charts, comparison, statistics, summaries, words
-from ..estimates import Ratio
-from ..findings import Axis, Curves, Effect, Explanation, Findings, Table
-from ..measurements.chains import step_in_chain
-from ..measuring import Measuring
-from ..numbers import number
-from ..plan import Plan
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..verdicts import Condition, Readings, judge
+from batchnorm._pages import number
+from batchnorm.lab.design import Arm, Plan, Settings, by_task
+from batchnorm.lab.judging import charts, comparison, intervals, summaries, wording
+from batchnorm.lab.judging.estimates import Ratio
+from batchnorm.lab.judging.figures import Axis, Curves, Table
+from batchnorm.lab.judging.findings import Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study, TrialResult
+from batchnorm.lab.judging.verdicts import Condition, Readings, above, judge
+from batchnorm.lab.measurements.chains import step_in_chain
+from batchnorm.lab.running.measuring import Measuring
 
 
 def findings(results: Results) -> Findings:
     """Judge claim C15."""
     deepest, gains = max(results.plan.grid["depth"]), results.plan.grid["gain"]
-    steepest = {"depth": deepest, "gain": max(gains)}
-    plain, normalized = (comparison.only(results, arm, steepest) for arm in ("plain", "bn"))
-    ones = [1.0] * len(plain.trials)
-    conditions = [
-        Condition(
-            Effect(
-                "Terms of higher order over that of first order, plain",
-                statistics.ratio([_higher(t) for t in plain.trials], ones),
-            ),
-            above=1,
-        ),
-        Condition(
-            Effect(
-                "Error of the promise, plain over normalized",
-                comparison.ratio(plain, normalized, _error),
-            ),
-            above=1,
-        ),
-        Condition(
-            Effect("Spread of the largest safe rate, plain over normalized", _spread(results)),
-            above=1,
-        ),
-    ]
     verdict = judge(
         "C15",
         f"The first two in chains of {deepest:g} maps that enlarge by {max(gains):g}; the third "
         "over all depths and gains:",
-        conditions,
+        _conditions(results, {"depth": deepest, "gain": max(gains)}),
         _READINGS,
     )
     return Findings(
@@ -60,20 +37,26 @@ def findings(results: Results) -> Findings:
         explanation=_EXPLANATION,
         verdicts=(verdict,),
         figures=(_safe(results, gains), _orders(results, deepest), _table(results)),
-        settings=words.settings(
-            results,
-            (
-                ("Chain", "y = x w1 w2 ... wn, scalars", "matrices of 10x10, the loss quadratic"),
-                ("Depth n", "any", words.swept(results, "depth")),
-                ("Gain of a map", "above 1 for the explosion", words.swept(results, "gain")),
-                ("Learning rate", "any", f"{results.plan.fixed['rate']:g}, and a search"),
-            ),
-            "none: an argument",
+        settings=wording.settings(results, _SETTINGS, "none: an argument"),
+        notes=(_PROMISE, *wording.notes(results)),
+    )
+
+
+def _conditions(results: Results, steepest: Settings) -> tuple[Condition, ...]:
+    plain, normalized = (comparison.only(results, arm, steepest) for arm in ("plain", "bn"))
+    ones = [1.0] * len(plain.trials)
+    return (
+        above(
+            1,
+            "Terms of higher order over that of first order, plain",
+            intervals.ratio([_higher(t) for t in plain.trials], ones),
         ),
-        notes=(
-            _PROMISE,
-            *words.notes(results),
+        above(
+            1,
+            "Error of the promise, plain over normalized",
+            comparison.ratio(plain, normalized, _error),
         ),
+        above(1, "Spread of the largest safe rate, plain over normalized", _spread(results)),
     )
 
 
@@ -166,6 +149,12 @@ def _table(results: Results) -> Table:
     )
 
 
+_SETTINGS = (
+    ("Chain", "y = x w1 w2 ... wn, scalars", "matrices of 10x10, the loss quadratic"),
+    ("Depth n", "any", "{depth}"),
+    ("Gain of a map", "above 1 for the explosion", "{gain}"),
+    ("Learning rate", "any", "{rate}, and a search"),
+)
 _READINGS = Readings(
     reproduced="In a deep plain chain the layers' changes multiply, and a step does something "
     "else than its gradient promised; with batch normalization the same step stays tame.",
@@ -200,6 +189,6 @@ DEEP_CHAIN = Study(
     arms=(Arm("plain", "plain", dashed=True), Arm("bn", "BN")),
     axes={"depth": "Depth", "gain": "Gain of a map"},
     work=Measuring(step_in_chain, ("error", "safe_rate", "terms")),
-    plans={("drawn", "quick"): _QUICK, ("drawn", "default"): replace(_QUICK, seeds=50)},
+    plans=by_task({"drawn": (_QUICK, replace(_QUICK, seeds=50))}),
     findings=findings,
 )

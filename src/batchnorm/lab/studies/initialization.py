@@ -1,4 +1,4 @@
-"""How much care the initial weights need: four decades of their scale.
+"""Initialization: how much care the initial weights need, over four decades of their scale.
 
 References:
     Ioffe and Szegedy (2015), sections 1 and 3.3: "less careful about initialization".
@@ -9,14 +9,14 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, summaries, words
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
-from ..networks import mlp
-from ..plan import Plan
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab.design import Arm, Plan, by_task
+from batchnorm.lab.judging import charts, comparison, step_charts, summaries, wording
+from batchnorm.lab.judging.findings import Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.summaries import Trains
+from batchnorm.lab.judging.verdicts import Condition, Readings, above, judge
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.running.training import Training
 
 _PAIRS = (("relu", "relu-bn", "ReLU"), ("sigmoid", "sigmoid-bn", "Sigmoid"))
 
@@ -24,56 +24,43 @@ _PAIRS = (("relu", "relu-bn", "ReLU"), ("sigmoid", "sigmoid-bn", "Sigmoid"))
 def findings(results: Results) -> Findings:
     """Judge claim C21."""
     target = results.plan.headline_target
-
-    def trains(trial: TrialResult) -> bool:
-        return trial.final_accuracy >= target
-
-    shares = {arm.name: summaries.shares(results, arm.name, trains) for arm in results.study.arms}
-    conditions = [
-        Condition(Effect(name, summaries.difference(shares[normalized], shares[plain])), above=0)
-        for plain, normalized, name in _PAIRS
-    ]
     scales = [_decades(results, arm.name, arm.label, target) for arm in results.study.arms]
     verdict = judge(
         "C21",
         "Share of the settings (weight scale and learning rate) that end with at least "
         f"{target:.0%} accuracy, normalized minus plain:",
-        conditions,
+        _conditions(results, summaries.reaches(target)),
         _READINGS,
         remarks=(_SCALES, *scales),
     )
-    rank = comparison.fewest_steps(target)
-    best = [comparison.best(results, arm.name, rank) for arm in results.study.arms]
+    best = comparison.best_of_each(results, comparison.fewest_steps(target))
     return Findings(
         headline=verdict.reading,
         summary=(_SCALES, *scales),
         explanation=_EXPLANATION,
         verdicts=(verdict,),
         figures=(
-            Curves(
+            charts.accuracy_sweep(
+                results,
+                "scale",
                 "Accuracy at the end by the scale of the initial weights",
                 "Median over the seeds, with 95 % interval, each at its best learning rate for "
                 f"that scale. The dotted line at {target:.0%} is what counts as trained.",
-                charts.log_axis(results, "scale"),
-                ACCURACY,
-                charts.sweep(results, "scale", lambda trial: trial.final_accuracy),
-                (target,),
+                marks=(target,),
             ),
-            charts.grids(results, target, "rate", "scale"),
+            step_charts.grids(results, target, "rate", "scale"),
         ),
-        settings=words.settings(
-            results,
-            (
-                ("Network", "Inception", "3 hidden layers of 100 units, ReLU and sigmoid"),
-                ("Initial weights", "not varied", f"Gaussian, {words.swept(results, 'scale')}"),
-                ("Learning rate", "not varied", words.swept(results, "rate")),
-                ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", words.NOT_STATED, f"{results.plan.steps:,}"),
-            ),
-            "ImageNet",
-        ),
-        notes=words.notes(results, best),
+        settings=wording.settings(results, _SETTINGS, "ImageNet"),
+        notes=wording.notes(results, best.values()),
     )
+
+
+def _conditions(results: Results, trains: Trains) -> list[Condition]:
+    shares = {arm.name: summaries.shares(results, arm.name, trains) for arm in results.study.arms}
+    return [
+        above(0, name, summaries.difference(shares[normalized], shares[plain]))
+        for plain, normalized, name in _PAIRS
+    ]
 
 
 def _decades(results: Results, arm: str, label: str, target: float) -> str:
@@ -92,6 +79,13 @@ def _decades(results: Results, arm: str, label: str, target: float) -> str:
 
 
 _SCALES = "Weight scales at which a network trains:"
+_SETTINGS = (
+    ("Network", "Inception", "3 hidden layers of 100 units, ReLU and sigmoid"),
+    ("Initial weights", "not varied", "Gaussian, {scale}"),
+    ("Learning rate", "not varied", "{rate}"),
+    ("Mini-batch", "32", "{batch}"),
+    ("Steps", wording.NOT_STATED, "{steps}"),
+)
 _READINGS = Readings(
     reproduced="With batch normalization the network trains from initial weights of far more "
     "scales than without.",
@@ -121,7 +115,7 @@ _LONG = replace(
     grid={"scale": (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10), "rate": (0.03, 0.1, 0.3, 1.0)},
     steps=1_000,
 )
-_MNIST = replace(_DIGITS, steps=1_000)
+_MNIST = (replace(_DIGITS, steps=1_000), replace(_LONG, seeds=5, steps=2_500))
 
 INITIALIZATION = Study(
     name="initialization",
@@ -136,13 +130,12 @@ INITIALIZATION = Study(
     ),
     axes={"scale": "Weight scale", "rate": "Learning rate"},
     work=Training(),
-    plans={
-        ("digits", "quick"): _DIGITS,
-        ("digits", "default"): _LONG,
-        ("mnist", "quick"): _MNIST,
-        ("mnist", "default"): replace(_LONG, seeds=5, steps=2_500),
-        ("fashion-mnist", "quick"): replace(_MNIST, targets=(0.8,)),
-        ("fashion-mnist", "default"): replace(_LONG, seeds=5, steps=2_500, targets=(0.8,)),
-    },
+    plans=by_task(
+        {
+            "digits": (_DIGITS, _LONG),
+            "mnist": _MNIST,
+            "fashion-mnist": [replace(plan, targets=(0.8,)) for plan in _MNIST],
+        }
+    ),
     findings=findings,
 )

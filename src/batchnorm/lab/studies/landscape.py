@@ -1,18 +1,18 @@
-"""Is the loss smoother along its gradient?
+"""Loss landscape: is the loss smoother along its gradient?
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 3.1 and
     figures 4 (VGG) and 9 (deep linear network).
 """
 
-from .. import charts, comparison, words
-from ..findings import Axis, Effect, Explanation, Figure, Findings, Panels
-from ..probes import Landscape
-from ..results import Results
-from ..study import Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
-from . import after_santurkar as shared
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.figures import Axis, Figure, Panels
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, judge
+from batchnorm.lab.probes import Landscape
+from batchnorm.lab.running.training import Training
+from batchnorm.lab.studies import after_santurkar as shared
 
 _MEASURED = {
     "smoothness": "effective smoothness",
@@ -33,7 +33,6 @@ def findings(results: Results) -> Findings:
         others=[one for rate in rates if rate not in decisive for one in effects[rate]],
     )
     main = effects[decisive[0]][0]
-    nearest, farthest = results.plan.fixed["nearest"], results.plan.fixed["farthest"]
     return Findings(
         headline=f"{verdict.reading} At the rate {decisive[0]:g} the plain network's gradient "
         f"changes {main.estimate} as much over the same distance.",
@@ -47,11 +46,11 @@ def findings(results: Results) -> Findings:
             (
                 "Steps along the gradient",
                 "1/2 to 4 times the rate (VGG), 1/100 to 30 times (linear)",
-                f"{nearest:g} to {farthest:g} times the rate, at 8 points",
+                "{nearest} to {farthest} times the rate, at 8 points",
             ),
         ),
         summary=shared.ends(results),
-        notes=(*shared.untrained(results), _ABSOLUTE, *words.notes(results)),
+        notes=(*shared.untrained(results), _ABSOLUTE, *wording.notes(results)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Learning rates 5 and 30 times higher, and on to divergence: section 4.2 of the paper.
+"""Learning rates 5 and 30 times higher, and up to divergence (section 4.2 of the paper).
 
 References:
     Ioffe and Szegedy (2015), section 4.2.1 and figure 2 (BN-x5, BN-x30).
@@ -8,16 +8,15 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, summaries, words
-from ..estimates import Difference
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
-from ..networks import mlp
-from ..plan import Plan, on_images
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..summaries import Trains
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab.design import Arm, Plan, on_images
+from batchnorm.lab.judging import charts, comparison, step_charts, summaries, wording
+from batchnorm.lab.judging.estimates import Difference
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings, Verdict
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.summaries import Trains
+from batchnorm.lab.judging.verdicts import Readings, above, judge
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.running.training import Training
 
 _TIMES = (5, 30)
 _MULTIPLES = (0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 100)
@@ -36,69 +35,50 @@ def _plan(base: float, steps: int, seeds: int, target: float) -> Plan:
 
 def findings(results: Results) -> Findings:
     """Judge claim C2."""
-    base, target = results.plan.fixed["base"], results.plan.headline_target
-
-    def trains(trial: TrialResult) -> bool:
-        return trial.final_accuracy >= target
-
-    gains = [
-        Effect(
-            f"At {times} times the base rate",
-            _gain(results, trains, times * base),
-        )
-        for times in _TIMES
-    ]
-    highest = Effect(
-        "Highest rate that trains, normalized over plain",
-        summaries.ratio(
-            *(summaries.highest(results, arm, "rate", trains) for arm in ("bn", "plain"))
-        ),
-    )
-    rank = comparison.fewest_steps(target)
-    best = [comparison.best(results, arm.name, rank) for arm in results.study.arms]
-    verdict = judge(
-        "C2",
-        f"Share of the seeds that end with at least {target:.0%} accuracy, normalized minus "
-        f"plain, at multiples of the rate {base:g} that suits the plain network:",
-        [Condition(gain, above=0) for gain in gains],
-        _READINGS,
-        others=[highest],
-    )
-    caption = (
-        f"Median over the seeds, with 95 % interval, after {results.plan.steps:,} steps. The "
-        f"dotted line at {target:.0%} is what counts as trained. A diverged trial counts as chance."
-    )
+    target = results.plan.headline_target
+    trains = summaries.reaches(target)
+    rates = (summaries.highest(results, arm, "rate", trains) for arm in ("bn", "plain"))
+    highest = Effect("Highest rate that trains, normalized over plain", summaries.ratio(*rates))
+    verdict = _verdict(results, trains, highest)
     ratio = highest.estimate or "not known to be any multiple of"
+    rank = comparison.fewest_steps(target)
     return Findings(
         headline=f"The highest learning rate that trains the normalized network is {ratio} that "
         f"of the plain one. {verdict.reading}",
         explanation=_EXPLANATION,
         verdicts=(verdict,),
         figures=(
-            Curves(
+            charts.accuracy_sweep(
+                results,
+                "rate",
                 "Accuracy at the end by learning rate",
-                caption,
-                charts.log_axis(results, "rate"),
-                ACCURACY,
-                charts.sweep(results, "rate", lambda trial: trial.final_accuracy),
-                (target,),
+                f"Median over the seeds, with 95 % interval, after {results.plan.steps:,} steps. "
+                f"The dotted line at {target:.0%} is what counts as trained. A diverged trial "
+                "counts as chance.",
+                marks=(target,),
             ),
             charts.accuracy_curves(results, rank, f"{target:.0%} accuracy"),
-            charts.equal_settings(results, target, (("plain", "bn"),)),
+            step_charts.equal_settings(results, target, (("plain", "bn"),)),
         ),
-        settings=words.settings(
-            results,
-            (
-                ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
-                ("Base rate", "0.0015, that of the plain Inception network", f"{base:g}"),
-                ("Multiples", "1, 5 and 30", words.swept(results, "rate") + " as rates"),
-                ("Optimizer", "with momentum", "without momentum or decay"),
-                ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", "2.1 to 31 million", f"{results.plan.steps:,}"),
-            ),
-            "ImageNet",
+        settings=wording.settings(results, _SETTINGS, "ImageNet"),
+        notes=wording.notes(
+            results, comparison.best_of_each(results, rank).values(), comparison.RULE
         ),
-        notes=words.notes(results, best, comparison.RULE),
+    )
+
+
+def _verdict(results: Results, trains: Trains, highest: Effect) -> Verdict:
+    base = results.plan.fixed["base"]
+    return judge(
+        "C2",
+        f"Share of the seeds that end with at least {results.plan.headline_target:.0%} accuracy, "
+        f"normalized minus plain, at multiples of the rate {base:g} that suits the plain network:",
+        [
+            above(0, f"At {times} times the base rate", _gain(results, trains, times * base))
+            for times in _TIMES
+        ],
+        _READINGS,
+        others=[highest],
     )
 
 
@@ -108,6 +88,14 @@ def _gain(results: Results, trains: Trains, rate: float) -> Difference | None:
     return summaries.difference(*shares)
 
 
+_SETTINGS = (
+    ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
+    ("Base rate", "0.0015, that of the plain Inception network", "{base}"),
+    ("Multiples", "1, 5 and 30", "{rate} as rates"),
+    ("Optimizer", "with momentum", "without momentum or decay"),
+    ("Mini-batch", "32", "{batch}"),
+    ("Steps", "2.1 to 31 million", "{steps}"),
+)
 _READINGS = Readings(
     reproduced="With batch normalization 5 and 30 times the plain network's rate still train, "
     "where the plain network does not.",

@@ -1,4 +1,4 @@
-"""Batch normalization with noise behind it, so that no distribution is stable.
+"""Noise behind batch normalization, so that no distribution is stable.
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 2.1 and
@@ -10,14 +10,14 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, words
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
-from ..networks import mlp
-from ..plan import Plan, on_images
-from ..results import Results
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab.design import Arm, Plan, on_images
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.figures import Curves
+from batchnorm.lab.judging.findings import Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, above, judge
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.running.training import Training
 
 _MARGIN = 0.01
 
@@ -48,18 +48,8 @@ def findings(results: Results) -> Findings:
             *(_curves(results, target, depth) for depth in depths),
             *(_sweep(results, depth) for depth in depths),
         ),
-        settings=words.settings(
-            results,
-            (
-                ("Network", "VGG", f"{words.swept(results, 'depth')} hidden layers of 100 ReLUs"),
-                ("Noise", "new mean in ±0.5 and deviation in 1 to 1.25 at each step", "the same"),
-                ("Learning rate", "0.1", words.swept(results, "rate")),
-                ("Mini-batch", "128", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", "15,000", f"{results.plan.steps:,}"),
-            ),
-            "CIFAR-10",
-        ),
-        notes=words.notes(results, best, comparison.RULE, given=("depth",)),
+        settings=wording.settings(results, _SETTINGS, "CIFAR-10"),
+        notes=wording.notes(results, best, comparison.RULE, given=("depth",)),
     )
 
 
@@ -73,19 +63,15 @@ def _conditions(results: Results, target: float, depth: float) -> tuple[Conditio
         comparison.best(results, arm, comparison.most_accurate, where) for arm in ("noisy", "bn")
     )
     return (
-        Condition(
-            Effect(
-                f"{depth:g} layers: steps to {target:.0%}, plain over noisy",
-                comparison.step_ratio(results, plain, noisy, target),
-            ),
-            above=1,
+        above(
+            1,
+            f"{depth:g} layers: steps to {target:.0%}, plain over noisy",
+            comparison.step_ratio(results, plain, noisy, target),
         ),
-        Condition(
-            Effect(
-                f"{depth:g} layers: accuracy at the end, noisy minus quiet",
-                comparison.accuracy_difference(noisy_end, quiet_end),
-            ),
-            above=-_MARGIN,
+        above(
+            -_MARGIN,
+            f"{depth:g} layers: accuracy at the end, noisy minus quiet",
+            comparison.accuracy_difference(noisy_end, quiet_end),
         ),
     )
 
@@ -98,15 +84,22 @@ def _curves(results: Results, target: float, depth: float) -> Curves:
 
 
 def _sweep(results: Results, depth: float) -> Curves:
-    return Curves(
+    return charts.accuracy_sweep(
+        results,
+        "rate",
         f"Accuracy at the end by learning rate, {depth:g} layers",
         "Median over the seeds, with 95 % interval. A diverged trial counts as chance.",
-        charts.log_axis(results, "rate"),
-        ACCURACY,
-        charts.sweep(results, "rate", lambda trial: trial.final_accuracy, where={"depth": depth}),
+        where={"depth": depth},
     )
 
 
+_SETTINGS = (
+    ("Network", "VGG", "{depth} hidden layers of 100 ReLUs"),
+    ("Noise", "new mean in ±0.5 and deviation in 1 to 1.25 at each step", "the same"),
+    ("Learning rate", "0.1", "{rate}"),
+    ("Mini-batch", "128", "{batch}"),
+    ("Steps", "15,000", "{steps}"),
+)
 _READINGS = Readings(
     reproduced="Noise that shifts every layer's input at every step takes nothing away: the noisy "
     "network still trains faster than the plain one and ends as well as the quiet one.",

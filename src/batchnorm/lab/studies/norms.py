@@ -1,4 +1,4 @@
-"""Other norms than the standard deviation: L1, L2 and the largest value.
+"""Norms other than the standard deviation: L1, L2 and the largest value.
 
 References:
     Santurkar et al. (2018), "How Does Batch Normalization Help Optimization?", section 3.3.
@@ -8,14 +8,13 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, words
-from ..findings import ACCURACY, Curves, Effect, Explanation, Findings
-from ..networks import mlp
-from ..plan import Plan, on_images
-from ..results import Results
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab.design import Arm, Plan, on_images
+from batchnorm.lab.judging import charts, comparison, step_charts, wording
+from batchnorm.lab.judging.findings import Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Readings, above, judge
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.running.training import Training
 
 _MARGIN = 0.01
 _OTHERS = (("l1", "L1"), ("l2", "L2"), ("linf", "L-infinity"))
@@ -25,66 +24,55 @@ def findings(results: Results) -> Findings:
     """Judge claim C11."""
     target = results.plan.headline_target
     rank = comparison.fewest_steps(target)
-    fastest = {arm.name: comparison.best(results, arm.name, rank) for arm in results.study.arms}
-    finest = {
-        arm.name: comparison.best(results, arm.name, comparison.most_accurate)
-        for arm in results.study.arms
-    }
+    fastest = comparison.best_of_each(results, rank)
+    finest = comparison.best_of_each(results, comparison.most_accurate)
     as_good = [
-        Condition(
-            Effect(
-                f"Accuracy at the end, {name} minus batch normalization",
-                comparison.accuracy_difference(finest[arm], finest["bn"]),
-            ),
-            above=-_MARGIN,
+        above(
+            -_MARGIN,
+            f"Accuracy at the end, {name} minus batch normalization",
+            comparison.accuracy_difference(finest[arm], finest["bn"]),
         )
         for arm, name in _OTHERS
     ]
     faster = [
-        Condition(
-            Effect(
-                f"Steps to {target:.0%}, plain over {name}",
-                comparison.step_ratio(results, fastest["plain"], fastest[arm], target),
-            ),
-            above=1,
+        above(
+            1,
+            f"Steps to {target:.0%}, plain over {name}",
+            comparison.step_ratio(results, fastest["plain"], fastest[arm], target),
         )
         for arm, name in _OTHERS
     ]
-    verdict = judge(
-        "C11",
-        "No worse than batch normalization by a point, and faster than no normalization, each "
-        "network at its best learning rate:",
-        [*as_good, *faster],
-        _READINGS,
-    )
+    verdict = judge("C11", _MEASURED, [*as_good, *faster], _READINGS)
     return Findings(
         headline=verdict.reading,
         explanation=_EXPLANATION,
         verdicts=(verdict,),
         figures=(
             charts.accuracy_curves(results, rank, f"{target:.0%} accuracy"),
-            Curves(
+            charts.accuracy_sweep(
+                results,
+                "rate",
                 "Accuracy at the end by learning rate",
                 "Median over the seeds, with 95 % interval. A diverged trial counts as chance.",
-                charts.log_axis(results, "rate"),
-                ACCURACY,
-                charts.sweep(results, "rate", lambda trial: trial.final_accuracy),
             ),
-            charts.steps_to_targets(results),
+            step_charts.steps_to_targets(results),
         ),
-        settings=words.settings(
-            results,
-            (
-                ("Network", "VGG; a deep linear network", "3 hidden layers of 100 ReLU units"),
-                ("Norms", "L1, L2, L-infinity, before the mean is subtracted", "the same"),
-                ("Learning rate", "0.1 and others", words.swept(results, "rate")),
-                ("Mini-batch", "128", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", "15,000", f"{results.plan.steps:,}"),
-            ),
-            "CIFAR-10; synthetic",
-        ),
-        notes=words.notes(results, fastest.values(), comparison.RULE),
+        settings=wording.settings(results, _SETTINGS, "CIFAR-10; synthetic"),
+        notes=wording.notes(results, fastest.values(), comparison.RULE),
     )
+
+
+_MEASURED = (
+    "No worse than batch normalization by a point, and faster than no normalization, each network "
+    "at its best learning rate:"
+)
+_SETTINGS = (
+    ("Network", "VGG; a deep linear network", "3 hidden layers of 100 ReLU units"),
+    ("Norms", "L1, L2, L-infinity, before the mean is subtracted", "the same"),
+    ("Learning rate", "0.1 and others", "{rate}"),
+    ("Mini-batch", "128", "{batch}"),
+    ("Steps", "15,000", "{steps}"),
+)
 
 
 _READINGS = Readings(

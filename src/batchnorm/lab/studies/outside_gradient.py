@@ -1,4 +1,4 @@
-"""Normalization that the gradient does not know of: section 2 of the paper, measured.
+"""Normalization outside the gradient (section 2 of the paper).
 
 References:
     Ioffe and Szegedy (2015), section 2: a layer adds b and subtracts the mean of u + b; if the
@@ -9,14 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from .. import charts, comparison, statistics, words
-from ..findings import Axis, Curves, Effect, Explanation, Findings
-from ..measurements.outside import POINTS, train_layer
-from ..measuring import Measuring
-from ..plan import Plan
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab.design import Arm, Plan, by_task
+from batchnorm.lab.judging import charts, comparison, intervals, wording
+from batchnorm.lab.judging.figures import Axis, Curves
+from batchnorm.lab.judging.findings import Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study, TrialResult
+from batchnorm.lab.judging.verdicts import Condition, Readings, above, below, judge
+from batchnorm.lab.measurements.outside import POINTS, train_layer
+from batchnorm.lab.running.measuring import Measuring
 
 _MEASURED = {"bias": "Size of b", "loss": "Training loss"}
 _TOLERANCE = 1e-9
@@ -25,37 +25,12 @@ _PAPER = {"everything": 0, "scaled": 0}
 
 def findings(results: Results) -> Findings:
     """Judge claim C16."""
-    outside, inside = (comparison.only(results, arm, _PAPER) for arm in ("outside", "inside"))
-    bias = np.array([trial.listed("bias") for trial in outside.trials])
     verdict = judge(
         "C16",
         "The paper's case: b alone is trained, and the layer is centred.",
-        (
-            Condition(
-                Effect(
-                    "b at the end over b half way there, outside",
-                    statistics.ratio(bias[:, -1], bias[:, POINTS // 2]),
-                ),
-                above=1.5,
-            ),
-            Condition(
-                Effect(
-                    "Relative change of the loss meanwhile, outside",
-                    comparison.largest(outside.trials, _change),
-                ),
-                below=_TOLERANCE,
-            ),
-            Condition(
-                Effect(
-                    "Size of b, inside",
-                    comparison.largest(inside.trials, lambda trial: trial.listed("bias").max()),
-                ),
-                below=_TOLERANCE,
-            ),
-        ),
+        _conditions(results),
         _READINGS,
     )
-    fixed = results.plan.fixed
     return Findings(
         headline=f"{verdict.reading} {_everything(results)}",
         explanation=_EXPLANATION,
@@ -63,19 +38,32 @@ def findings(results: Results) -> Findings:
         figures=tuple(
             _course(results, key, everything) for everything in (0, 1) for key in _MEASURED
         ),
-        settings=words.settings(
-            results,
-            (
-                ("Layer", "u + b, centred", "the same, 100 sigmoid units; also scaled"),
-                ("Trained", "b", "b alone; also everything"),
-                ("Learning rate", words.NOT_STATED, f"{fixed['rate']:g}"),
-                ("Steps", words.NOT_STATED, f"{fixed['steps']:g}, full batch"),
-            ),
-            "none: an argument",
-        ),
+        settings=wording.settings(results, _SETTINGS, "none: an argument"),
         notes=(
             "Growth in proportion to the steps doubles b in the second half.",
-            *words.notes(results),
+            *wording.notes(results),
+        ),
+    )
+
+
+def _conditions(results: Results) -> tuple[Condition, ...]:
+    outside, inside = (comparison.only(results, arm, _PAPER) for arm in ("outside", "inside"))
+    bias = np.array([trial.listed("bias") for trial in outside.trials])
+    return (
+        above(
+            1.5,
+            "b at the end over b half way there, outside",
+            intervals.ratio(bias[:, -1], bias[:, POINTS // 2]),
+        ),
+        below(
+            _TOLERANCE,
+            "Relative change of the loss meanwhile, outside",
+            comparison.largest(outside.trials, _change),
+        ),
+        below(
+            _TOLERANCE,
+            "Size of b, inside",
+            comparison.largest(inside.trials, lambda trial: trial.listed("bias").max()),
         ),
     )
 
@@ -102,11 +90,11 @@ def _course(results: Results, key: str, everything: int) -> Curves:
     fixed = results.plan.fixed
     steps = np.linspace(0, fixed["steps"], POINTS + 1).tolist()
     curves = []
-    for scaled, words_ in ((0, "centred"), (1, "scaled too")):
+    for scaled, words in ((0, "centred"), (1, "scaled too")):
         for arm in results.study.arms:
             where = {"everything": everything, "scaled": scaled}
             setting = comparison.only(results, arm.name, where)
-            curves.append(charts.listed(results, setting, key, steps, f"{arm.label}, {words_}"))
+            curves.append(charts.listed(results, setting, key, steps, f"{arm.label}, {words}"))
     return Curves(
         f"{_MEASURED[key]}, {'everything' if everything else 'b alone'} trained",
         "Median over the seeds; band from the smallest to the largest.",
@@ -116,6 +104,12 @@ def _course(results: Results, key: str, everything: int) -> Curves:
     )
 
 
+_SETTINGS = (
+    ("Layer", "u + b, centred", "the same, 100 sigmoid units; also scaled"),
+    ("Trained", "b", "b alone; also everything"),
+    ("Learning rate", wording.NOT_STATED, "{rate}"),
+    ("Steps", wording.NOT_STATED, "{steps}, full batch"),
+)
 _READINGS = Readings(
     reproduced="When the gradient does not know of the normalization, b grows step by step and "
     "changes nothing; when it does, b has no gradient and stays where it is.",
@@ -145,11 +139,12 @@ OUTSIDE_GRADIENT = Study(
     arms=(Arm("outside", "outside", dashed=True), Arm("inside", "inside")),
     axes={"everything": "Everything is trained", "scaled": "Scaled too"},
     work=Measuring(train_layer, tuple(_MEASURED)),
-    plans={
-        ("digits", "quick"): _QUICK,
-        ("digits", "default"): replace(_QUICK, seeds=20, fixed={**_QUICK.fixed, "steps": 1_000}),
-        ("mnist", "quick"): _QUICK,
-        ("fashion-mnist", "quick"): _QUICK,
-    },
+    plans=by_task(
+        {
+            "digits": (_QUICK, replace(_QUICK, seeds=20, fixed={**_QUICK.fixed, "steps": 1_000})),
+            "mnist": (_QUICK,),
+            "fashion-mnist": (_QUICK,),
+        }
+    ),
     findings=findings,
 )

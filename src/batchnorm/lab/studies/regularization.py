@@ -9,56 +9,32 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, words
-from ..comparison import Setting
-from ..findings import Effect, Explanation, Findings
-from ..networks import mlp
-from ..plan import Plan
-from ..results import Results
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab.design import Arm, Plan, by_task
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.estimates import Difference
+from batchnorm.lab.judging.figures import Bars
+from batchnorm.lab.judging.findings import Effect, Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Condition, Readings, above, judge
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.running.training import Training
 
 _HEAVY = 0.4
 
 
 def findings(results: Results) -> Findings:
     """Judge claim C5."""
-    sizes, shares = results.plan.grid["train"], results.plan.grid["dropout"]
-
-    def best(arm: str, size: float, dropout: float) -> Setting:
-        where = {"train": size, "dropout": dropout}
-        return comparison.best(results, arm, comparison.most_accurate, where)
-
-    conditions = []
-    for size in sizes:
-        without = {arm.name: best(arm.name, size, 0) for arm in results.study.arms}
-        heavy = best("bn", size, _HEAVY)
-        conditions += [
-            Condition(
-                Effect(
-                    f"{size:g} examples, no dropout: normalized minus plain",
-                    comparison.accuracy_difference(without["bn"], without["plain"]),
-                ),
-                above=0,
-            ),
-            Condition(
-                Effect(
-                    f"{size:g} examples, normalized: no dropout minus dropout of {_HEAVY:.0%}",
-                    comparison.accuracy_difference(without["bn"], heavy),
-                ),
-                above=0,
-            ),
-        ]
+    sizes = results.plan.grid["train"]
     verdict = judge(
         "C5",
         "Accuracy on the test set at the end, each at its best learning rate:",
-        conditions,
+        [condition for size in sizes for condition in _conditions(results, size)],
         _READINGS,
         others=[
             Effect(
                 f"{size:g} examples, plain: no dropout minus dropout of {_HEAVY:.0%}",
-                comparison.accuracy_difference(best("plain", size, 0), best("plain", size, _HEAVY)),
+                _difference(results, size, ("plain", 0), ("plain", _HEAVY)),
             )
             for size in sizes
         ],
@@ -67,39 +43,64 @@ def findings(results: Results) -> Findings:
         headline=verdict.reading,
         explanation=_EXPLANATION,
         verdicts=(verdict,),
-        figures=tuple(
-            charts.bars(
-                results,
-                [
-                    (f"dropout {share:.0%}", partial(best, size=size, dropout=share))
-                    for share in shares
-                ],
-                lambda trial: trial.final_accuracy,
-                f"Accuracy by dropout, {size:,.0f} training examples",
-                "Median over the seeds, with 95 % interval, each at its best learning rate. The "
-                "axis does not start at zero.",
-                zoomed=True,
-            )
-            for size in sizes
-        ),
-        settings=words.settings(
-            results,
-            (
-                ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
-                (
-                    "Dropout",
-                    "40 % plain, 5 to 10 % or none with BN",
-                    words.swept(results, "dropout"),
-                ),
-                ("Training examples", "1.2 million", words.swept(results, "train")),
-                ("Learning rate", words.NOT_STATED, words.swept(results, "rate")),
-                ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", words.NOT_STATED, f"{results.plan.steps:,}"),
-            ),
-            "ImageNet",
-        ),
-        notes=words.notes(results),
+        figures=tuple(_bars(results, size) for size in sizes),
+        settings=wording.settings(results, _SETTINGS, "ImageNet"),
+        notes=wording.notes(results),
     )
+
+
+def _conditions(results: Results, size: float) -> tuple[Condition, Condition]:
+    return (
+        above(
+            0,
+            f"{size:g} examples, no dropout: normalized minus plain",
+            _difference(results, size, ("bn", 0), ("plain", 0)),
+        ),
+        above(
+            0,
+            f"{size:g} examples, normalized: no dropout minus dropout of {_HEAVY:.0%}",
+            _difference(results, size, ("bn", 0), ("bn", _HEAVY)),
+        ),
+    )
+
+
+def _best(results: Results, arm: str, size: float, dropout: float) -> Setting:
+    where = {"train": size, "dropout": dropout}
+    return comparison.best(results, arm, comparison.most_accurate, where)
+
+
+def _difference(
+    results: Results, size: float, first: tuple[str, float], second: tuple[str, float]
+) -> Difference | None:
+    """Return by how much more accurate the first is, an arm and its dropout, than the second."""
+    return comparison.accuracy_difference(
+        _best(results, first[0], size, first[1]), _best(results, second[0], size, second[1])
+    )
+
+
+def _bars(results: Results, size: float) -> Bars:
+    return charts.bars(
+        results,
+        [
+            (f"dropout {share:.0%}", partial(_best, results, size=size, dropout=share))
+            for share in results.plan.grid["dropout"]
+        ],
+        lambda trial: trial.final_accuracy,
+        f"Accuracy by dropout, {size:,.0f} training examples",
+        "Median over the seeds, with 95 % interval, each at its best learning rate. The axis does "
+        "not start at zero.",
+        zoomed=True,
+    )
+
+
+_SETTINGS = (
+    ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
+    ("Dropout", "40 % plain, 5 to 10 % or none with BN", "{dropout}"),
+    ("Training examples", "1.2 million", "{train}"),
+    ("Learning rate", wording.NOT_STATED, "{rate}"),
+    ("Mini-batch", "32", "{batch}"),
+    ("Steps", wording.NOT_STATED, "{steps}"),
+)
 
 
 _READINGS = Readings(
@@ -124,9 +125,8 @@ _DIGITS = Plan(
     steps=400,
 )
 _LONG = replace(_DIGITS, seeds=15, steps=1_000)
-_MNIST = replace(
-    _DIGITS, grid={"train": (1_000, 60_000), "dropout": (0, 0.1, _HEAVY), "rate": (0.1, 0.3)}
-)
+_MNIST = replace(_DIGITS, grid={**_DIGITS.grid, "train": (1_000, 60_000)}, steps=1_000)
+_IMAGES = (_MNIST, replace(_MNIST, seeds=9, steps=5_000))
 
 REGULARIZATION = Study(
     name="regularization",
@@ -139,13 +139,6 @@ REGULARIZATION = Study(
     ),
     axes={"train": "Training examples", "dropout": "Dropout", "rate": "Learning rate"},
     work=Training(),
-    plans={
-        ("digits", "quick"): _DIGITS,
-        ("digits", "default"): _LONG,
-        ("mnist", "quick"): replace(_MNIST, steps=1_000),
-        ("mnist", "default"): replace(_MNIST, seeds=9, steps=5_000),
-        ("fashion-mnist", "quick"): replace(_MNIST, steps=1_000),
-        ("fashion-mnist", "default"): replace(_MNIST, seeds=9, steps=5_000),
-    },
+    plans=by_task({"digits": (_DIGITS, _LONG), "mnist": _IMAGES, "fashion-mnist": _IMAGES}),
     findings=findings,
 )

@@ -11,14 +11,14 @@ from functools import partial
 
 from torch import nn
 
-from .. import charts, comparison, summaries, words
-from ..findings import Effect, Explanation, Findings
-from ..networks import inception, mlp
-from ..plan import Plan
-from ..results import Results, TrialResult
-from ..study import Arm, Study
-from ..training import Training
-from ..verdicts import Condition, Readings, judge
+from batchnorm.lab.design import Arm, Plan, by_task
+from batchnorm.lab.judging import charts, comparison, step_charts, summaries, wording
+from batchnorm.lab.judging.findings import Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.summaries import Trains
+from batchnorm.lab.judging.verdicts import Condition, Readings, above, judge
+from batchnorm.lab.networks import inception, mlp
+from batchnorm.lab.running.training import Training
 
 _PAIRS = (("mlp", "mlp-bn", "MLP"), ("inception", "inception-bn", "Inception"))
 
@@ -26,37 +26,11 @@ _PAIRS = (("mlp", "mlp-bn", "MLP"), ("inception", "inception-bn", "Inception"))
 def findings(results: Results) -> Findings:
     """Judge claim C3 on deep networks."""
     target = results.plan.headline_target
-    best = {
-        arm.name: comparison.best(results, arm.name, comparison.most_accurate)
-        for arm in results.study.arms
-    }
-
-    def trains(trial: TrialResult) -> bool:
-        return trial.final_accuracy >= target
-
-    shares = {arm.name: summaries.shares(results, arm.name, trains) for arm in results.study.arms}
-    conditions = []
-    for plain, normalized, name in _PAIRS:
-        conditions += [
-            Condition(
-                Effect(
-                    f"{name}: share of settings that train, normalized minus plain",
-                    summaries.difference(shares[normalized], shares[plain]),
-                ),
-                above=0,
-            ),
-            Condition(
-                Effect(
-                    f"{name}: seeds with a setting that trains, normalized minus plain",
-                    summaries.difference(_somewhere(shares[normalized]), _somewhere(shares[plain])),
-                ),
-                above=0,
-            ),
-        ]
+    best = comparison.best_of_each(results, comparison.most_accurate)
     verdict = judge(
         "C3",
         f"A setting trains when it ends with at least {target:.0%} accuracy:",
-        conditions,
+        _conditions(results, summaries.reaches(target)),
         _READINGS,
     )
     ends = "; ".join(
@@ -70,25 +44,30 @@ def findings(results: Results) -> Findings:
         verdicts=(verdict,),
         figures=(
             charts.accuracy_curves(results, comparison.most_accurate, "accuracy at the end"),
-            charts.grids(results, target, "scale", "rate"),
+            step_charts.grids(results, target, "scale", "rate"),
         ),
-        settings=words.settings(
-            results,
-            (
-                (
-                    "Network",
-                    "Inception with sigmoids",
-                    f"{_DEEP:g} hidden layers of 100 sigmoids; a small Inception with sigmoids",
-                ),
-                ("Initial weights", words.NOT_STATED, words.swept(results, "scale")),
-                ("Learning rate", "0.0075", words.swept(results, "rate")),
-                ("Mini-batch", "32", f"{results.plan.fixed['batch']:g}"),
-                ("Steps", words.NOT_STATED, f"{results.plan.steps:,}"),
-            ),
-            "ImageNet",
-        ),
-        notes=words.notes(results, best.values()),
+        settings=wording.settings(results, _SETTINGS, "ImageNet"),
+        notes=wording.notes(results, best.values()),
     )
+
+
+def _conditions(results: Results, trains: Trains) -> list[Condition]:
+    shares = {arm.name: summaries.shares(results, arm.name, trains) for arm in results.study.arms}
+    found = []
+    for plain, normalized, name in _PAIRS:
+        found += [
+            above(
+                0,
+                f"{name}: share of settings that train, normalized minus plain",
+                summaries.difference(shares[normalized], shares[plain]),
+            ),
+            above(
+                0,
+                f"{name}: seeds with a setting that trains, normalized minus plain",
+                summaries.difference(_somewhere(shares[normalized]), _somewhere(shares[plain])),
+            ),
+        ]
+    return found
 
 
 def _somewhere(shares: Mapping[int, float]) -> dict[int, float]:
@@ -97,6 +76,17 @@ def _somewhere(shares: Mapping[int, float]) -> dict[int, float]:
 
 
 _DEEP = 10
+_SETTINGS = (
+    (
+        "Network",
+        "Inception with sigmoids",
+        f"{_DEEP:g} hidden layers of 100 sigmoids; a small Inception with sigmoids",
+    ),
+    ("Initial weights", wording.NOT_STATED, "{scale}"),
+    ("Learning rate", "0.0075", "{rate}"),
+    ("Mini-batch", "32", "{batch}"),
+    ("Steps", wording.NOT_STATED, "{steps}"),
+)
 _READINGS = Readings(
     reproduced="Deep networks of sigmoids that end at chance without batch normalization train "
     "with it.",
@@ -121,8 +111,11 @@ _DIGITS = Plan(
     targets=(0.5,),
 )
 _LONG = replace(_DIGITS, grid={"scale": (0.1, 0.3, 1.0), "rate": (0.1, 0.3, 1.0, 3.0)}, steps=1_000)
-_IMAGES = replace(_DIGITS, fixed={**_DIGITS.fixed, "test": 2_000}, steps=300, every=30)
-_IMAGES_LONG = replace(_LONG, fixed=_IMAGES.fixed, every=50)
+_TESTED = {**_DIGITS.fixed, "test": 2_000}
+_IMAGES = (
+    replace(_DIGITS, fixed=_TESTED, steps=300, every=30),
+    replace(_LONG, fixed=_TESTED, every=50),
+)
 
 SATURATING = Study(
     name="saturating",
@@ -130,27 +123,25 @@ SATURATING = Study(
     question="Do deep networks of sigmoids train, with and without batch normalization?",
     claims=("C3",),
     arms=tuple(
-        Arm(f"{name}{suffix}", f"{label}{words_}", partial(network, **kind), settings, not suffix)
+        Arm(f"{name}{suffix}", f"{label}{words}", partial(network, **kind), settings, not suffix)
         for name, label, network, settings in (
             ("mlp", "MLP", mlp, {"depth": _DEEP}),
             ("inception", "Inception", inception, {}),
         )
-        for suffix, words_, kind in (
+        for suffix, words, kind in (
             ("", "", {"activation": nn.Sigmoid}),
             ("-bn", " + BN", {"activation": nn.Sigmoid, "norm": "batch"}),
         )
     ),
     axes={"scale": "Weight scale", "rate": "Learning rate"},
     work=Training(),
-    plans={
-        ("digits", "quick"): _DIGITS,
-        ("digits", "default"): _LONG,
-        ("mnist", "quick"): _IMAGES,
-        ("mnist", "default"): _IMAGES_LONG,
-        ("fashion-mnist", "quick"): _IMAGES,
-        ("fashion-mnist", "default"): _IMAGES_LONG,
-        ("cifar10", "quick"): replace(_IMAGES, targets=(0.25,)),
-        ("cifar10", "default"): replace(_IMAGES_LONG, targets=(0.25,)),
-    },
+    plans=by_task(
+        {
+            "digits": (_DIGITS, _LONG),
+            "mnist": _IMAGES,
+            "fashion-mnist": _IMAGES,
+            "cifar10": [replace(plan, targets=(0.25,)) for plan in _IMAGES],
+        }
+    ),
     findings=findings,
 )

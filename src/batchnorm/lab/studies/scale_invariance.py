@@ -1,4 +1,4 @@
-"""A normalized layer does not see the scale of its weights: shown by numbers.
+"""Scale invariance: a normalized layer does not depend on the scale of its weights.
 
 References:
     Ioffe and Szegedy (2015), section 3.3: BN(Wu) = BN((aW)u), the same gradient of u, and 1/a of
@@ -7,16 +7,16 @@ References:
 
 from dataclasses import replace
 
-from .. import charts, comparison, words
-from ..estimates import Extreme
-from ..findings import Axis, Curves, Effect, Explanation, Findings, Table
-from ..measurements.scales import compare_scales
-from ..measuring import Measuring
-from ..numbers import number
-from ..plan import Plan
-from ..results import Results
-from ..study import Arm, Study
-from ..verdicts import Condition, Readings, judge
+from batchnorm._pages import number
+from batchnorm.lab.design import Arm, Plan, by_task
+from batchnorm.lab.judging import charts, comparison, wording
+from batchnorm.lab.judging.estimates import Extreme
+from batchnorm.lab.judging.figures import Axis, Curves, Table
+from batchnorm.lab.judging.findings import Explanation, Findings
+from batchnorm.lab.judging.results import Results, Study
+from batchnorm.lab.judging.verdicts import Readings, below, judge
+from batchnorm.lab.measurements.scales import compare_scales
+from batchnorm.lab.running.measuring import Measuring
 
 _EXACT, _DEFAULT, _TOLERANCE = 1e-300, 1e-5, 1e-9
 _MEASURED = {
@@ -29,12 +29,14 @@ _MEASURED = {
 
 def findings(results: Results) -> Findings:
     """Judge claim C7."""
-    effects = [Effect(name, _largest(results, key, _EXACT)) for key, name in _MEASURED.items()]
     default = _largest(results, "output", _DEFAULT)
     verdict = judge(
         "C7",
         "Largest relative deviation in float64 with an eps too small to matter:",
-        [Condition(effect, below=_TOLERANCE) for effect in effects],
+        [
+            below(_TOLERANCE, name, _largest(results, key, _EXACT))
+            for key, name in _MEASURED.items()
+        ],
         _READINGS,
         remarks=(
             f"With the usual eps of {number(_DEFAULT)} the output deviates by up to {default}.",
@@ -62,15 +64,7 @@ def findings(results: Results) -> Findings:
             ),
             _table(results),
         ),
-        settings=words.settings(
-            results,
-            (
-                ("Arithmetic", words.NOT_STATED, "float64"),
-                ("Factor a", "any", words.swept(results, "factor")),
-                ("eps", "left out of the argument", words.swept(results, "eps")),
-            ),
-            "none: a calculation",
-        ),
+        settings=wording.settings(results, _SETTINGS, "none: a calculation"),
         notes=("A proof by numbers: chance decides only which weights and inputs are tried.",),
     )
 
@@ -99,6 +93,11 @@ def _table(results: Results) -> Table:
     )
 
 
+_SETTINGS = (
+    ("Arithmetic", wording.NOT_STATED, "float64"),
+    ("Factor a", "any", "{factor}"),
+    ("eps", "left out of the argument", "{eps}"),
+)
 _READINGS = Readings(
     reproduced="The layer does not see the scale of its weights: output and input gradient stay, "
     "the gradient of the weights shrinks by the factor that they grow by.",
@@ -125,6 +124,6 @@ SCALE_INVARIANCE = Study(
     arms=(Arm("linear", "linear"), Arm("convolution", "convolution")),
     axes={"factor": "Factor on the weights", "eps": "eps"},
     work=Measuring(compare_scales, tuple(_MEASURED)),
-    plans={("drawn", "quick"): _QUICK, ("drawn", "default"): replace(_QUICK, seeds=50)},
+    plans=by_task({"drawn": (_QUICK, replace(_QUICK, seeds=50))}),
     findings=findings,
 )

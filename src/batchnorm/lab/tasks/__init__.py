@@ -1,6 +1,6 @@
-"""The built-in tasks."""
+"""Tasks that networks are trained on: digits, MNIST, CIFAR-10, synthetic data."""
 
-from .load import OWN as OWN
-from .load import TASKS as TASKS
-from .load import load as load
-from .task import Task as Task
+from batchnorm.lab.tasks.load import OWN as OWN
+from batchnorm.lab.tasks.load import TASKS as TASKS
+from batchnorm.lab.tasks.load import load as load
+from batchnorm.lab.tasks.task import Task as Task

@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
-from . import pickles
-from .digits import sklearn_missing
-from .images import CLASSES, Part, check, tensors
-from .task import Task
+from batchnorm._pages import require
+from batchnorm.errors import DataError
+from batchnorm.lab.tasks import pickles
+from batchnorm.lab.tasks.images import CLASSES, Part, check, tensors
+from batchnorm.lab.tasks.task import Task
 
 URL = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 MD5 = "c32a1d4ab5d03f1284b67883e8d87530"  # as published beside it
@@ -127,10 +127,9 @@ def _channels_first(images: NDArray[np.uint8], labels: NDArray[np.uint8]) -> Par
 
 
 def _downloaded() -> tuple[Part, Part]:
-    try:
-        from sklearn.datasets import get_data_home
-    except ImportError as error:
-        raise sklearn_missing(error) from error
+    require("downloading CIFAR-10", "sklearn")
+    from sklearn.datasets import get_data_home
+
     kept = Path(get_data_home()) / URL.rpartition("/")[2]
     content = kept.read_bytes() if kept.is_file() else b""
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5:

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from ...errors import MissingExtraError, OptionError
-from .images import CLASSES, tensors
-from .task import Task
+from batchnorm._pages import require
+from batchnorm.errors import OptionError
+from batchnorm.lab.tasks.images import CLASSES, tensors
+from batchnorm.lab.tasks.task import Task
 
 
 def digits(data_dir: Path | None) -> Task:
@@ -19,11 +20,10 @@ def digits(data_dir: Path | None) -> Task:
             f"the task digits comes with scikit-learn and reads no folder, got {data_dir}: "
             "leave --data-dir out, or choose --task mnist"
         )
-    try:
-        from sklearn.datasets import load_digits
-        from sklearn.model_selection import train_test_split
-    except ImportError as error:
-        raise sklearn_missing(error) from error
+    require("the task digits", "sklearn")
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
     pixels, labels = load_digits(return_X_y=True)
     train_x, test_x, train_y, test_y = train_test_split(
         pixels / 16, labels, test_size=0.25, stratify=labels, random_state=0
@@ -36,11 +36,4 @@ def digits(data_dir: Path | None) -> Task:
         (1, 8, 8),
         *tensors(train_x, train_y),
         *tensors(test_x, test_y),
-    )
-
-
-def sklearn_missing(error: ImportError) -> MissingExtraError:
-    """Return the error that says what to install."""
-    return MissingExtraError(
-        f"the built-in tasks need scikit-learn ({error}): pip install 'batchnorm[lab]'"
     )

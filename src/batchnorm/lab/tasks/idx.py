@@ -1,4 +1,4 @@
-"""The IDX format of the MNIST family, read strictly: a damaged file is named, not trained on."""
+"""IDX files of the MNIST family, read strictly: a damaged file is an error."""
 
 import gzip
 import math
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from batchnorm.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
 

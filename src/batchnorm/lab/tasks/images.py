@@ -1,10 +1,10 @@
-"""What sets of images have in common: a part of them, checked, and as tensors."""
+"""Image sets: checks of a part, and its conversion to tensors."""
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from ...errors import DataError
+from batchnorm.errors import DataError
 
 Part = tuple[NDArray[np.uint8], NDArray[np.uint8]]
 CLASSES = 10

@@ -1,14 +1,14 @@
-"""The tasks that exist, by name."""
+"""Registry of the tasks, by name."""
 
 from collections.abc import Callable
 from pathlib import Path
 
-from ...errors import OptionError
-from .cifar import cifar10
-from .digits import digits
-from .mnist import fashion_mnist, mnist
-from .synthetic import drawn, linear_regression
-from .task import Task
+from batchnorm.errors import OptionError
+from batchnorm.lab.tasks.cifar import cifar10
+from batchnorm.lab.tasks.digits import digits
+from batchnorm.lab.tasks.mnist import fashion_mnist, mnist
+from batchnorm.lab.tasks.synthetic import drawn, linear_regression
+from batchnorm.lab.tasks.task import Task
 
 TASKS: dict[str, Callable[[Path | None], Task]] = {
     "digits": digits,

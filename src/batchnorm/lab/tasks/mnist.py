@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
-from . import idx
-from .digits import sklearn_missing
-from .images import CLASSES, Part, check, tensors
-from .task import Task
+from batchnorm._pages import require
+from batchnorm.errors import DataError
+from batchnorm.lab.tasks import idx
+from batchnorm.lab.tasks.images import CLASSES, Part, check, tensors
+from batchnorm.lab.tasks.task import Task
 
 _TRAIN, _TEST, _SIDE = 60_000, 10_000, 28
 
@@ -67,10 +67,9 @@ def _family(
 
 
 def _download(openml: str) -> tuple[Part, Part]:
-    try:
-        from sklearn.datasets import fetch_openml
-    except ImportError as error:
-        raise sklearn_missing(error) from error
+    require(f"downloading {openml}", "sklearn")
+    from sklearn.datasets import fetch_openml
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of each retry; the failure itself is told below

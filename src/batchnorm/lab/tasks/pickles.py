@@ -1,4 +1,4 @@
-"""The python version of CIFAR-10 is a pickle, which can run code: read here without running any.
+"""Pickles of CIFAR-10's python version, read without running the code that a pickle can hold.
 
 A pickle names functions that its reader is to call. This reader calls none of them: stand-ins take
 their place, which only remember what they were given, and what they remember is checked.
@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from batchnorm.errors import DataError
 
 
 class _Remembered:

@@ -1,11 +1,11 @@
-"""Tasks that are made and not read: a linear map to find again, and no data at all."""
+"""Synthetic tasks: a linear map to be found again, and no data at all."""
 
 from pathlib import Path
 
 import torch
 
-from ...errors import OptionError
-from .task import Task
+from batchnorm.errors import OptionError
+from batchnorm.lab.tasks.task import Task
 
 _COUNT, _WIDTH, _NOISE, _SEED = 1_000, 10, 0.1, 0
 

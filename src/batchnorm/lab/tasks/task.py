@@ -1,4 +1,4 @@
-"""What a network is trained and tested on, as tensors."""
+"""Task: training data, test data, loss and accuracy."""
 
 import hashlib
 from dataclasses import dataclass, replace

@@ -1,0 +1,13 @@
+"""Pages, and what else the benchmark and the lab share: files, numbers, machine, optional packages.
+
+Nothing here knows what a page shows; this room imports `errors` and nothing else of the package.
+"""
+
+from batchnorm._pages._files import write_atomically as write_atomically
+from batchnorm._pages._frame import render as render
+from batchnorm._pages._machine import Facts as Facts
+from batchnorm._pages._machine import cores as cores
+from batchnorm._pages._machine import environment as environment
+from batchnorm._pages._machine import facts as facts
+from batchnorm._pages._numbers import number as number
+from batchnorm._pages._require import require as require

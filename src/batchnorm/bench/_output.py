@@ -1,0 +1,64 @@
+"""Output files of a benchmark: checked before time is spent, written whole or not at all."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from batchnorm._pages import write_atomically
+from batchnorm.bench import _page
+from batchnorm.bench._measurements import Benchmark, to_json
+from batchnorm.errors import OptionError, RunError
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where to write.
+
+    Args:
+        json: The document with every measurement, or ``None``.
+        html: The page, or ``None``.
+    """
+
+    json: Path | None = None
+    html: Path | None = None
+
+    def check(self) -> None:
+        """Check that all can be written.
+
+        Raises:
+            OptionError: A path is a folder, or its folder is missing or cannot be written; or both
+                are the same.
+            MissingExtraError: The page needs a package that is not installed.
+        """
+        for option, path in (("--json", self.json), ("--html", self.html)):
+            if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+                raise OptionError(
+                    f"{option} needs a file in a folder that can be written, got {path}: make the "
+                    "folder, or give another file"
+                )
+        if self.json is not None and self.json == self.html:
+            raise OptionError(f"--json and --html need two files, got {self.json} for both")
+        if self.html is not None:
+            _page.require()
+
+    def write(self, record: Benchmark) -> tuple[Path, ...]:
+        """Write what was asked for.
+
+        Returns:
+            The files.
+
+        Raises:
+            RunError: One cannot be written.
+        """
+        written = []
+        for path, content in ((self.json, to_json), (self.html, _page.render)):
+            if path is None:
+                continue
+            try:
+                write_atomically(path, content(record).encode())
+            except OSError as error:
+                raise RunError(
+                    f"{path} cannot be written ({error.strerror}): check its folder"
+                ) from error
+            written.append(path)
+        return tuple(written)

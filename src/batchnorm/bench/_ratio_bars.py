@@ -1,0 +1,110 @@
+"""Bars of ratios on a logarithmic axis that starts at 1: to the right we win."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from batchnorm.bench import _wording
+from batchnorm.bench._ratios import RatioTable
+
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One ratio.
+
+    Args:
+        name: Of whom.
+        left: Where the bar begins, in percent of the axis.
+        width: How long it is.
+        value: The ratio in words.
+        loses: Whether it is below 1.
+    """
+
+    name: str
+    left: float
+    width: float
+    value: str
+    loses: bool
+
+
+@dataclass(frozen=True)
+class CaseBars:
+    """The bars of one case.
+
+    Args:
+        label: The case.
+        bars: One for each peer.
+        sums_up: Whether it sums up other lines.
+    """
+
+    label: str
+    bars: tuple[Bar, ...]
+    sums_up: bool = False
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """Lines on one axis.
+
+    Args:
+        title: What is shown.
+        lines: From top to bottom.
+    """
+
+    title: str
+    lines: tuple[CaseBars, ...]
+
+
+class RatioAxis:
+    """A logarithmic axis that holds the given ratios, and 1/2 to 2 at least.
+
+    Args:
+        ratios: What it has to hold.
+
+    Example:
+        >>> axis = RatioAxis([0.7, 3.0])
+        >>> [tick for tick, _ in axis.ticks]
+        ['0.5', '1', '2', '5']
+        >>> axis.bar("torch", 0.5)
+        Bar(name='torch', left=0.0, width=30.1, value='0.50', loses=True)
+    """
+
+    def __init__(self, ratios: Iterable[float]) -> None:
+        known = [0.5, 2.0, *ratios]
+        low = max((t for t in _TICKS if t <= min(known)), default=min(known))
+        high = min((t for t in _TICKS if t >= max(known)), default=max(known))
+        self._low, self._span = math.log(low), math.log(high) - math.log(low)
+        inside = (tick for tick in _TICKS if low <= tick <= high)
+        self.ticks = tuple((f"{tick:g}", self.place(tick)) for tick in inside)
+        self.one = self.place(1.0)
+
+    def place(self, ratio: float) -> float:
+        """Return where a ratio lies, in percent."""
+        return round(100 * (math.log(ratio) - self._low) / self._span, 2)
+
+    def bar(self, name: str, ratio: float) -> Bar:
+        """Return the bar from 1 to a ratio."""
+        ends = sorted((self.one, self.place(ratio)))
+        return Bar(name, ends[0], round(ends[1] - ends[0], 2), _wording.ratio(ratio), ratio < 1)
+
+    def line(self, label: str, ratios: Mapping[str, float], *, sums_up: bool = False) -> CaseBars:
+        """Return the bars of a case."""
+        bars = tuple(self.bar(name, ratio) for name, ratio in ratios.items())
+        return CaseBars(label, bars, sums_up)
+
+
+def of_table(table: RatioTable, axis: RatioAxis) -> BarChart:
+    """Return a chart with the cases of a table and their geometric mean."""
+    lines = [axis.line(row.case, row.ratios) for row in table.rows]
+    return BarChart(table.direction, (*lines, axis.line("geom. mean", table.means, sums_up=True)))
+
+
+def overview(tables: Iterable[RatioTable], axis: RatioAxis) -> tuple[BarChart, ...]:
+    """Return a chart for each direction, with the geometric means of its tables."""
+    charts: dict[str, list[CaseBars]] = {}
+    for table in tables:
+        label = f"{table.group} · {table.dtype} · {table.layout}"
+        charts.setdefault(table.direction, []).append(axis.line(label, table.means))
+    return tuple(BarChart(direction, tuple(lines)) for direction, lines in charts.items())

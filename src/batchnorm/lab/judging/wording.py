@@ -1,0 +1,93 @@
+"""Wording that the reports of all studies share: settings and notes."""
+
+from collections.abc import Collection, Iterable
+
+from batchnorm._pages import number
+from batchnorm.lab.judging import comparison
+from batchnorm.lab.judging.comparison import Setting
+from batchnorm.lab.judging.findings import SettingRow
+from batchnorm.lab.judging.results import Results
+
+StatedRow = tuple[str, str, str]
+
+NOT_STATED = "not stated"
+_INTERVALS = (
+    "Intervals are 95 % percentile-bootstrap intervals over the seeds; the arms share initial "
+    "weights and data order. With {seeds} seeds the intervals are rough."
+)
+_PICKED = (
+    "The best setting is picked on the same seeds as are then reported. That flatters every arm, "
+    "and in the same way."
+)
+_COUNTED = (
+    "The steps to an accuracy are counted at the evaluations, which lie {every} steps or 5 % apart."
+)
+_CENSORED = (
+    "A trial that did not reach a target within its steps is censored: it stays in the median as "
+    "'more than' its steps, and a ratio with a censored median is a bound."
+)
+
+
+def swept(results: Results, axis: str) -> str:
+    """Return the values that a setting was swept over."""
+    return ", ".join(number(value) for value in results.plan.grid[axis])
+
+
+def settings(results: Results, rows: Iterable[StatedRow], data: str) -> tuple[SettingRow, ...]:
+    """Return the table of settings.
+
+    Args:
+        results: The run.
+        rows: Name, what the paper states, and what this run chose; in the last, ``{rate}`` stands
+            for the values of the setting ``rate``, ``{steps}`` and ``{examples}`` for the length
+            of a trial.
+        data: What the paper states of the data.
+    """
+    values = _values(results)
+    seeds = f"{results.plan.seeds} seeds, shared by all arms"
+    return (
+        SettingRow("Data", data, f"{results.config['task']}, as described above"),
+        *(SettingRow(name, paper, here.format_map(values)) for name, paper, here in rows),
+        SettingRow("Repetitions", NOT_STATED, seeds),
+    )
+
+
+def _values(results: Results) -> dict[str, str]:
+    """Return the settings of a run as words, by name."""
+    plan = results.plan
+    lengths = {"steps": plan.steps, "examples": plan.examples}
+    return {
+        **{name: f"{value:g}" for name, value in plan.fixed.items()},
+        **{name: swept(results, name) for name in plan.grid},
+        **{name: f"{value:,}" for name, value in lengths.items() if value is not None},
+    }
+
+
+def notes(
+    results: Results,
+    best: Iterable[Setting] = (),
+    rule: str = "",
+    given: Collection[str] = (),
+) -> tuple[str, ...]:
+    """Return what to keep in mind with any run.
+
+    Args:
+        results: The run.
+        best: Settings that were picked as best.
+        rule: How they were picked.
+        given: Settings of them that were not picked, as each value has its own best.
+    """
+    found = [_INTERVALS.format(seeds=results.plan.seeds)]
+    if rule:
+        found = [rule, _PICKED, *found]
+    if results.plan.targets:
+        found += [_COUNTED.format(every=results.plan.every), _CENSORED]
+    for setting in best:
+        beyond = comparison.edges(results, setting, given)
+        if beyond:
+            label = results.study.arm(setting.arm).label
+            found.append(
+                f"The best setting of {label} lies on the edge of the grid "
+                f"({' and '.join(beyond)}): a better one may lie outside it."
+            )
+    return tuple(dict.fromkeys(found))

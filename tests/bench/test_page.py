@@ -1,0 +1,102 @@
+"""The page of a benchmark in a real browser: drawn, quiet, and alone."""
+
+import html
+import sys
+from dataclasses import replace
+
+import pytest
+
+from batchnorm import bench
+from batchnorm.bench import _output, _page
+from batchnorm.bench._measurements import Benchmark
+from batchnorm.errors import MissingExtraError, OptionError
+from support.processes.browser import browser, opened, quiet_and_alone
+
+__all__ = ["browser"]
+
+
+@pytest.fixture(scope="module")
+def path(small_bench, tmp_path_factory):
+    target = tmp_path_factory.mktemp("page") / "bench.html"
+    assert _output.Output(html=target).write(small_bench) == (target,)
+    return target
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1440])
+def test_the_page_draws_every_bar_and_asks_for_nothing(browser, path, small_bench, width, scheme):
+    opened(browser, path, width, scheme)
+    browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    bars = browser.execute_script(
+        "return [...document.querySelectorAll('.bar')].map(bar => {"
+        " const b = bar.getBoundingClientRect(), t = bar.parentElement.getBoundingClientRect();"
+        " return [b.width, b.height, b.left - t.left, t.right - b.right,"
+        " getComputedStyle(bar).backgroundColor]})"
+    )
+    ratios = [r for table in bench.tables(small_bench) for row in table.rows for r in row.ratios]
+    assert len(bars) > len(ratios)
+    for wide, high, before, behind, colour in bars:
+        assert wide >= 1
+        assert high > 5
+        assert min(before, behind) >= -2
+        assert colour != "rgba(0, 0, 0, 0)"
+    assert browser.execute_script("return document.querySelectorAll('.ticks b').length") > 10
+    quiet_and_alone(browser, path)
+
+
+@pytest.mark.browser
+def test_the_colours_follow_the_scheme(browser, path):
+    seen = set()
+    for scheme in ("light", "dark"):
+        opened(browser, path, 800, scheme)
+        seen.add(
+            browser.execute_script(
+                "return [getComputedStyle(document.body).backgroundColor,"
+                " getComputedStyle(document.querySelector('.bar')).backgroundColor].join()"
+            )
+        )
+    assert len(seen) == 2
+
+
+def test_the_page_says_what_was_measured_how_and_what_was_left_out(path, small_bench):
+    text = html.unescape(path.read_text())
+    for words in ("2 rounds", "retain_graph", "only support 2d", "Kept: what forward keeps"):
+        assert words in text
+    assert str(small_bench.machine["processor"]) in text
+    for table in bench.tables(small_bench):
+        assert table.title in text
+    assert "losses of first steps" in text
+
+
+def test_the_words_of_a_record_are_escaped(small_bench):
+    bad = replace(small_bench, machine={**small_bench.machine, "processor": "<img src=x>"})
+    assert "<img src=x" not in _page.render(bad)
+
+
+def test_an_empty_record_has_a_page(small_bench):
+    empty = Benchmark(small_bench.machine, small_bench.settings, (), (), (), ())
+    assert "Nothing was compared." in _page.render(empty)
+
+
+def test_the_headline_admits_losses(small_bench):
+    found = small_bench.measurements[0]
+    for times, won in (((9.0, 9.0), 1), ((1e-9, 1e-9), 0)):
+        one = replace(found, seconds={**found.seconds, "torch": times})
+        tables = bench.tables(replace(small_bench, measurements=(one,)))
+        assert f"than torch in {won} of 1" in _page.headline(tables)
+
+
+def test_without_jinja_one_line_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'batchnorm\[lab\]'"):
+        _output.Output(html=tmp_path / "a.html").check()
+    _output.Output(json=tmp_path / "a.json").check()
+
+
+def test_files_are_checked_before_time_is_spent(tmp_path):
+    for target in (tmp_path, tmp_path / "none" / "a.json"):
+        with pytest.raises(OptionError, match="--json needs a file in a folder"):
+            _output.Output(json=target).check()
+    with pytest.raises(OptionError, match="two files"):
+        _output.Output(tmp_path / "a", tmp_path / "a").check()
