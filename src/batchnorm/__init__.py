@@ -7,7 +7,6 @@ from batchnorm import nn as nn
 from batchnorm import reference as reference
 from batchnorm import surgery as surgery
 from batchnorm._moments import Moments as Moments
-from batchnorm._version import __version__ as __version__
 from batchnorm.kernels import backend as backend
 from batchnorm.surgery import adapt as adapt
 from batchnorm.surgery import average_statistics as average_statistics
@@ -19,3 +18,5 @@ from batchnorm.surgery import no_decay_groups as no_decay_groups
 from batchnorm.surgery import recalibrate as recalibrate
 from batchnorm.surgery import revert as revert
 from batchnorm.surgery import unfreeze as unfreeze
+
+__version__ = "0.1.0"

@@ -11,3 +11,4 @@ from batchnorm._pages._machine import environment as environment
 from batchnorm._pages._machine import facts as facts
 from batchnorm._pages._numbers import number as number
 from batchnorm._pages._require import require as require
+from batchnorm._pages._version import own_version as own_version

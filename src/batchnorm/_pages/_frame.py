@@ -7,7 +7,7 @@ from typing import Any
 
 from batchnorm._pages import _palette
 from batchnorm._pages._require import require
-from batchnorm._version import __version__
+from batchnorm._pages._version import own_version
 
 
 def render(template: str, parts: Mapping[str, str] | None = None, **values: Any) -> str:
@@ -35,7 +35,7 @@ def render(template: str, parts: Mapping[str, str] | None = None, **values: Any)
     return environment.from_string(template).render(
         light=_palette.LIGHT,
         dark=_palette.DARK,
-        version=__version__,
+        version=own_version(),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         **values,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from batchnorm._version import __version__
+from batchnorm._pages._version import own_version
 
 Facts = dict[str, str | int]
 
@@ -35,14 +35,14 @@ def facts() -> Facts:
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numba": _version("numba"),
-        "batchnorm": __version__,
+        "batchnorm": own_version(),
     }
 
 
 def environment() -> dict[str, Any]:
     """Return what the numbers of a run may depend on: the versions and the devices."""
     return {
-        "batchnorm": __version__,
+        "batchnorm": own_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,
         "python": platform.python_version(),

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from batchnorm._version import __version__
+from batchnorm._pages import own_version
 from batchnorm.cli import bench, convert, fold, insert, recalibrate, report, study
 from batchnorm.errors import BatchNormError
 
@@ -35,7 +35,7 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
     if version:
-        typer.echo(f"batchnorm {__version__}")
+        typer.echo(f"batchnorm {own_version()}")
     elif context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

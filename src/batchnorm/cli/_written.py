@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from batchnorm._arguments import arguments
-from batchnorm._pages import write_atomically
-from batchnorm._version import __version__
+from batchnorm._pages import own_version, write_atomically
 from batchnorm.errors import OptionError, RunError
 from batchnorm.surgery import Record
 
@@ -92,7 +91,7 @@ def _write(path: Path, content: bytes) -> None:
 def _safetensors(state: dict[str, torch.Tensor], record: Record, name: str) -> bytes:
     from safetensors.torch import save
 
-    about = {"batchnorm": __version__, "model": name, "record": json.dumps(record.as_dict())}
+    about = {"batchnorm": own_version(), "model": name, "record": json.dumps(record.as_dict())}
     tensors = {key: value.contiguous() for key, value in state.items()}
     try:
         return bytes(save(tensors, {"format": "pt", **about}))

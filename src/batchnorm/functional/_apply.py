@@ -1,6 +1,6 @@
 """Normalization of a checked batch, with its own statistics or with those of the population.
 
-What `batch_norm`, `normalize` and the layers share; nothing is checked here but the statistics.
+What `batch_norm`, `normalize` and the layers share, behind the checks of the arguments.
 """
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from batchnorm import _axes, ops
 from batchnorm._moments import Moments
+from batchnorm.errors import OptionError
 from batchnorm.kernels import Call, Epilogue, RunningStats
 
 from ._batch import Batch, Weights
@@ -75,7 +76,12 @@ def _weighted(
 
 
 def evaluate(
-    batch: Batch, affine: Affine, mean: Tensor, var: Tensor, eps: float, epilogue: Epilogue
+    batch: Batch,
+    affine: Affine,
+    mean: Tensor | None,
+    var: Tensor | None,
+    eps: float,
+    epilogue: Epilogue,
 ) -> Tensor:
     """Normalize with population statistics.
 
@@ -86,7 +92,15 @@ def evaluate(
         var: population variance, shape ``(C,)``.
         eps: added to the variance, inside the square root.
         epilogue: the activation.
+
+    Raises:
+        OptionError: one of the statistics is missing.
     """
+    if mean is None or var is None:
+        raise OptionError(
+            "evaluation needs running_mean and running_var, got None: "
+            "give both, or normalize with the batch (training=True)"
+        )
     x, residual = batch.x, batch.residual
     weights = batch.weights()
     if weights is None:

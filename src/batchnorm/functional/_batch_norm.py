@@ -3,7 +3,6 @@
 from torch import Tensor
 
 from batchnorm._moments import Moments
-from batchnorm.errors import OptionError
 
 from ._apply import evaluate, measure, train
 from ._batch import Batch
@@ -120,11 +119,6 @@ def batch_norm(
         if check_count(x) == 0:
             running = None
         return train(batch, (weight, bias), eps, running, options)
-    if running_mean is None or running_var is None:
-        raise OptionError(
-            "evaluation needs running_mean and running_var, got None: "
-            "give both, or normalize with the batch (training=True)"
-        )
     return evaluate(batch, (weight, bias), running_mean, running_var, eps, options.epilogue)
 
 

@@ -5,8 +5,7 @@ from dataclasses import asdict
 
 import torch
 
-from batchnorm._pages import environment
-from batchnorm._version import __version__
+from batchnorm._pages import environment, own_version
 from batchnorm.errors import RunError
 from batchnorm.lab.design import Experiment, Plan, Scale
 from batchnorm.lab.networks.user_model import UserModel
@@ -38,7 +37,7 @@ def of(
         "device": device,
         **plan.to_json(),
         **({} if own is None else {"own": asdict(own)}),
-        "made_with": {"batchnorm": __version__, "torch": str(torch.__version__)},
+        "made_with": {"batchnorm": own_version(), "torch": str(torch.__version__)},
     }
     understood: Json = json.loads(json.dumps(content))
     return understood
