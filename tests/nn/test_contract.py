@@ -8,7 +8,7 @@ import torch
 
 from batchnorm import kernels, nn
 from support.layers import laws
-from support.layers.cases import Case
+from support.layers.cases import Case, backends
 from support.layers.expected import ACTIVATIONS
 from support.layers.modules import TABLE
 
@@ -67,7 +67,7 @@ def fit(laws_of, cases):
             yield entry, law, case
 
 
-@pytest.mark.parametrize("backend", kernels.available())
+@pytest.mark.parametrize("backend", backends())
 @pytest.mark.parametrize(
     ("entry", "law", "case"),
     [

@@ -60,7 +60,12 @@ class With(torch.nn.Module):
 
     def forward(self, x, **companions):
         given = [values[: len(x)] if self.each else values for values in self.given]
-        return self.layer(x, *given, **companions)
+        return self.layer(x, *(there(values, x.device) for values in given), **companions)
+
+
+def there(values, device):
+    """Return labels where the input is; the number of a domain is nowhere."""
+    return values.to(device) if isinstance(values, torch.Tensor) else values
 
 
 def inner_running(module, part):
