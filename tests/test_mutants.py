@@ -34,7 +34,7 @@ def test_no_mutant_is_stale(mutant):
 class SmallHouse(House):
     """Runs its one test without a process, and ends as pytest does."""
 
-    def test(self, mutant, place):
+    def test(self, mutant, place):  # noqa: ARG002 -- as its parent
         names = {}
         try:
             exec((self.root / place.source).read_text(), names)  # noqa: S102 -- written below
