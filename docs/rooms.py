@@ -104,7 +104,7 @@ class Arrow:
 def floors(project: Path = PACKAGE.parents[1] / "pyproject.toml") -> list[list[str]]:
     """Return the rooms of each floor, from the top, as the import contract has them."""
     contracts = tomllib.loads(project.read_text("utf-8"))["tool"]["importlinter"]["contracts"]
-    layers = next(each["layers"] for each in contracts if each["containers"] == ["batchnorm"])
+    layers = next(each["layers"] for each in contracts if each.get("containers") == ["batchnorm"])
     return [re.findall(r"\w+", layer) for layer in layers]
 
 

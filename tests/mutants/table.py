@@ -30,11 +30,11 @@ class Mutant(NamedTuple):
 
 TRANSFORM = [
     Mutant(
-        "eps outside the square root",
-        "invstd = var.add(eps).rsqrt_()",
-        "invstd = var.sqrt().add_(eps).reciprocal_()",
+        "variance taken for the standard deviation",
+        "eps).rsqrt_()",
+        "eps).reciprocal_()",
         "nn/test_batchnorm.py",
-        "other libraries add it there, and with 1e-5 nothing shows",
+        "right where the variance is 1, as in most made-up inputs",
         only="test_law and eager-output and 4x3x5",
     ),
     Mutant(
@@ -153,8 +153,8 @@ RUNNING = [
     ),
     Mutant(
         "a recomputed forward moves the statistics again",
-        "tracked = training and self.track_running_stats and not recomputing()",
-        "tracked = training and self.track_running_stats",
+        "torch._C._current_graph_task_id() != -1",
+        "torch._C._current_graph_task_id() < -1",
         "nn/test_checkpoint.py",
         "torch does so, and output and gradients are right",
         only="move_once",
@@ -185,8 +185,8 @@ MASKS = [
     ),
     Mutant(
         "padding counts in the moments",
-        "weights.put_back(found, x), weights.values.sum()",
-        "weights.put_back(found, x), weights.values.sum() * 0 + weights.values.numel()",
+        "values = there.double()",
+        "values = torch.ones_like(there, dtype=torch.float64)",
         "nn/test_weights.py",
         "the size of a tensor is the number of its values only where there is no mask",
         only="different_length or too_few",
