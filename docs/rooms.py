@@ -120,12 +120,13 @@ def draw(sources: Mapping[str, Source], levels: Sequence[Sequence[str]]) -> str:
     """Return the picture of the rooms that have a floor."""
     rooms = {room(name) for name in sources} - OUTSIDE
     faces = {room(name) for name, source in sources.items() if source.is_face}
-    levels = [[name for name in level if name in rooms] for level in levels]
-    upper = [level for level in levels if set(level) & faces]
-    ground = [name for level in levels if not set(level) & faces for name in level]
+    counts = between_rooms(imports(sources))
+    users = Counter(there for here, there in counts if here in faces)
+    ground = {name for name in rooms - faces if users[name] > 1}
+    upper = [[name for name in level if name in rooms - ground] for level in levels]
+    upper = [level for level in upper if level]
     sizes = Counter(room(name) for name in sources)
     says = {name: purpose(sources[f"batchnorm.{name}"], name) for name in sorted(rooms)}
-    counts = between_rooms(imports(sources))
     boxes = place(upper, says, busy(counts, upper))
     arrows = [
         Arrow(boxes[here], boxes[there], counts[here, there], number % 6)
@@ -138,13 +139,16 @@ def draw(sources: Mapping[str, Source], levels: Sequence[Sequence[str]]) -> str:
             raise ValueError(
                 f"{arrow.source.name} imports {arrow.target.name}: arrows point down only"
             )
-    users = Counter(there for here, there in counts if here in boxes)
     parts = [
         *routes(arrows),
         *(draw_box(box, sizes[box.name], says[box.name]) for box in boxes.values()),
     ]
     bottom = max(box.bottom for box in boxes.values()) + GAP
-    parts.append(draw_ground(ground, users, says, bottom))
+    parts.append(
+        draw_ground(
+            [name for level in levels for name in level if name in ground], users, says, bottom
+        )
+    )
     height = bottom + 34 + LINE * len(ground) + 24
     return page(parts, height)
 
