@@ -40,17 +40,21 @@ class Place(NamedTuple):
     tests: Path
 
 
-def place_of(mutant: Mutant, root: Path = ROOT) -> Place:
+def texts(root: Path = ROOT) -> dict[Path, str]:
+    """Return the source as it stands."""
+    return {path: path.read_text("utf-8") for path in sorted((root / "src").rglob("*.py"))}
+
+
+def place_of(mutant: Mutant, root: Path = ROOT, source: dict[Path, str] | None = None) -> Place:
     """Return where a mutant goes, wherever the files have been moved to.
 
     Raises:
         StaleError: its text does not occur exactly once, or its tests cannot be told.
     """
-    sources = sorted((root / "src").rglob("*.py"))
-    found = {path: path.read_text("utf-8").count(mutant.old) for path in sources}
-    places = [path for path, count in found.items() if count]
-    if sum(found.values()) != 1:
-        raise StaleError(f"{mutant.old!r} occurs {sum(found.values())} times in the source")
+    counts = {path: text.count(mutant.old) for path, text in (source or texts(root)).items()}
+    places = [path for path, count in counts.items() if count]
+    if sum(counts.values()) != 1:
+        raise StaleError(f"{mutant.old!r} occurs {sum(counts.values())} times in the source")
     tests = [p for p in (root / "tests").rglob("*.py") if p.as_posix().endswith("/" + mutant.tests)]
     if len(tests) != 1:
         raise StaleError(f"{mutant.tests} are {len(tests)} files of tests")
