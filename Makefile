@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= 2
 READY  := $(VENV)/.ready
 
-.PHONY: demo test test-all lint format bench docs clean
+.PHONY: demo test test-all lint mutants format bench docs clean
 
 demo: $(READY)  ## train the convergence study on digits and write its report
 	$(BIN)/batchnorm study run convergence --quick --out runs/demo
@@ -21,6 +21,9 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+mutants: $(READY)  ## plant bugs one at a time; NAMES="word word" takes those with such a name
+	PYTHONPATH=tests $(BIN)/python -m mutants $(NAMES) --jobs $(WORKERS)
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -27,6 +27,14 @@ def test_the_interval_is_that_of_all_draws():
     assert found.value == 5.0
 
 
+def test_the_interval_of_a_mean_is_as_wide_as_that_of_a_normal_variable():
+    values = np.random.default_rng(0).normal(size=400)
+    found = statistics.difference(values, np.zeros(400))
+    error = values.std() / math.sqrt(400)  # 1.96 of them are 95 % to both sides, 1.64 are 90 %
+    assert (found.high - found.value) / error == pytest.approx(1.96, rel=0.05)
+    assert (found.value - found.low) / error == pytest.approx(1.96, rel=0.05)
+
+
 def test_constant_values_have_no_width():
     found = intervals.median([7.0] * 5)
     assert (found.value, found.low, found.high, found.censored) == (7.0, 7.0, 7.0, 0)

@@ -6,7 +6,7 @@ import batchnorm
 from batchnorm import kernels, nn
 from batchnorm.errors import ChannelError, CountError, DTypeError, OptionError, ShapeError
 from support.layers import laws
-from support.layers.cases import CASES, EXACT, NOT_EMPTY
+from support.layers.cases import CASES, EXACT, NOT_EMPTY, backends
 from support.layers.laws import array, assert_close
 
 OURS = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -15,7 +15,7 @@ TORCH = {1: torch.nn.BatchNorm1d, 2: torch.nn.BatchNorm2d, 3: torch.nn.BatchNorm
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 @pytest.mark.parametrize("law", laws.LAWS, ids=lambda law: law.__name__)
-@pytest.mark.parametrize("backend", kernels.available())
+@pytest.mark.parametrize("backend", backends())
 def test_law(backend, law, case):
     with kernels.backend(backend):
         law(OURS[case.spatial], case)

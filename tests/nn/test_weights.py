@@ -9,6 +9,7 @@ import batchnorm
 from batchnorm import functional
 from batchnorm.errors import DeviceError, DTypeError, ShapeError
 from batchnorm.nn import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from support.covering import covering
 
 LAYERS = {1: BatchNorm1d, 2: BatchNorm2d, 3: BatchNorm3d}
 SHAPES = [(12, 3), (4, 3, 7), (3, 4, 5, 6), (2, 3, 2, 3, 4)]
@@ -34,13 +35,14 @@ def rows(x, mask):
     return x.movedim(1, -1)[mask]
 
 
-@pytest.mark.parametrize("backend", ["eager", "cpu"])
-@pytest.mark.parametrize("gathered", [True, False])
-@pytest.mark.parametrize("hostile", [torch.inf, torch.nan])
-@pytest.mark.parametrize("residual", [False, True])
-@pytest.mark.parametrize("options", EPILOGUES, ids=lambda o: o.get("activation", "plain"))
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize(
+    ("shape", "options", "residual", "hostile", "training", "backend", "gathered"),
+    covering(
+        SHAPES, EPILOGUES, [False, True], [torch.inf, torch.nan], [True, False], ["eager", "cpu"],
+        [True, False], strength=3,
+    ),
+    ids=lambda value: value.get("activation", "plain") if isinstance(value, dict) else str(value),
+)  # fmt: skip
 def test_padding_does_not_matter(shape, options, residual, hostile, training, backend, gathered):
     """Output, all gradients and statistics are those of the values that are there.
 

@@ -67,6 +67,29 @@ def test_after_an_affine_map(name):
     torch.testing.assert_close(found, layer(x * column(scale, x) + column(shift, x)))
 
 
+PADDED = {
+    "not": nn.Conv2d(1, 1, 3),
+    "zeros": nn.Conv2d(1, 1, 3, padding=1),
+    "same": nn.Conv1d(1, 1, 3, padding="same"),
+    "same of one tap": nn.Conv1d(1, 1, 1, padding="same"),
+    "reflected": nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect"),
+    "circular": nn.Conv1d(1, 1, 3, padding=2, padding_mode="circular"),
+    "transposed": nn.ConvTranspose2d(1, 1, 3),
+    "transposed with gaps": nn.ConvTranspose1d(1, 1, 2, stride=3),
+    "transposed of one tap": nn.ConvTranspose2d(1, 1, 1),
+    "transposed of one tap, larger": nn.ConvTranspose1d(1, 1, 1, stride=2, output_padding=1),
+}
+
+
+@pytest.mark.parametrize("name", PADDED)
+def test_a_constant_input_shows_where_borders_are_mixed(name):
+    layer = PADDED[name]
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+    y = layer(torch.ones(1, 1, *(6,) * (layer.weight.ndim - 2)))
+    assert mixes_borders(layer) == bool((y != y.flatten()[0]).any())
+
+
 def test_what_fits_a_dtype():
     layer = nn.Linear(2, 2).half()
     with torch.no_grad():

@@ -18,6 +18,15 @@ class LlamaRMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(4))
 
 
+class Debiased(nn.Module):
+    """Has a parameter whose name only contains the word."""
+
+    def __init__(self):
+        super().__init__()
+        self.unbiased_scale = nn.Parameter(torch.ones(4))
+        self.bias_table = nn.Parameter(torch.ones(4))
+
+
 class NormalizedLinear(nn.Linear):
     """No normalization layer, whatever it is called."""
 
@@ -56,6 +65,7 @@ LAYERS = [
     (LlamaRMSNorm(), [], ["weight"]),
     (LayerNorm2d(), [], ["weight"]),
     (NormalizedLinear(2, 3), ["weight"], ["bias"]),
+    (Debiased(), ["unbiased_scale"], ["bias_table"]),
     (
         nn.LSTM(2, 3),
         ["weight_ih_l0", "weight_hh_l0"],

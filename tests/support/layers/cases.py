@@ -4,6 +4,9 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
+from batchnorm import kernels
+from batchnorm.kernels import _select
+
 # Largest |error| relative to max(1, |value|): a few roundings of the result's own precision.
 TOLERANCE = {
     torch.float64: 1e-12,
@@ -11,6 +14,22 @@ TOLERANCE = {
     torch.float16: 2**-11 + 2e-6,
     torch.bfloat16: 2**-8 + 2e-6,
 }
+
+_device = torch.device("cpu")
+
+
+def run_on(device: torch.device) -> None:
+    """Run every case on `device` from here on."""
+    global _device  # noqa: PLW0603 -- chosen once, before the tests are collected
+    _device = device
+
+
+def backends() -> list[str]:
+    """Return the backends that serve the device of the cases."""
+    serves = _select._SERVES
+    return [
+        name for name in kernels.available() if serves[name] is None or _device.type in serves[name]
+    ]
 
 
 @dataclass(frozen=True)
@@ -33,6 +52,10 @@ class Case:
         return self.shape[1]
 
     @property
+    def device(self) -> torch.device:
+        return _device
+
+    @property
     def empty(self) -> bool:
         return 0 in self.shape
 
@@ -51,6 +74,7 @@ class Case:
             "momentum": self.momentum,
             "affine": self.affine,
             "track_running_stats": self.tracked,
+            "device": self.device,
             "dtype": self.parameter_dtype,
             "bias": self.bias,
             **({"activation": self.activation} if self.activation else {}),
@@ -63,11 +87,13 @@ class Case:
         column = (1, -1, *(1,) * (len(self.shape) - 2))
         scale = torch.linspace(0.5, 2.0, self.channels, dtype=torch.float64).reshape(column)
         shift = torch.linspace(-1.0, 1.0, self.channels, dtype=torch.float64).reshape(column)
-        return lay_out((x * scale + shift + self.offset).to(self.dtype), self.layout)
+        values = x * scale + shift + self.offset
+        return lay_out(values.to(self.device, self.dtype), self.layout)
 
     def dy(self, seed: int = 1) -> torch.Tensor:
         g = torch.Generator().manual_seed(seed)
-        return torch.randn(self.shape, generator=g, dtype=torch.float64).to(self.dtype)
+        values = torch.randn(self.shape, generator=g, dtype=torch.float64)
+        return values.to(self.device, self.dtype)
 
     def companions(self, seed: int = 3) -> dict:
         """Return what goes with an input: a residual and a mask, where the case has them."""
@@ -86,7 +112,7 @@ class Case:
             there[..., 0] = True
         else:
             there[:] = torch.arange(self.shape[0]) % 4 != 3
-        return there
+        return there.to(self.device)
 
     def __str__(self) -> str:
         words = ["x".join(map(str, self.shape)), str(self.dtype).removeprefix("torch.")]
@@ -111,7 +137,7 @@ def lay_out(x: torch.Tensor, layout: str) -> torch.Tensor:
         case "transposed":  # dense, but in an order that is neither of the two
             return x.transpose(0, -1).contiguous().transpose(0, -1)
         case "strided":  # with gaps
-            wide = torch.full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan, dtype=x.dtype)
+            wide = x.new_full((*x.shape[:-1], 2 * x.shape[-1]), torch.nan)
             wide[..., ::2] = x
             return wide[..., ::2]
     raise ValueError(layout)

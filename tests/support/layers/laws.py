@@ -149,6 +149,7 @@ def _parameter_gradients(subject, layer, n, wanted):
         return
     values, sums = zip(*pairs, strict=True)
     parameters = list(twin.parameters())
+    sums = [each.to(total.device) for each, total in zip(sums, values, strict=True)]
     totals = torch.autograd.grad(values, parameters, sums, allow_unused=True)
     for (name, parameter), total in zip(layer.named_parameters(), totals, strict=True):
         yield name, parameter, total
@@ -249,7 +250,7 @@ def errors_change_nothing(layer_type, case):
     wrong = [
         x.unsqueeze(-1) if x.ndim > 3 else x[..., None, None, None],
         torch.cat([x, x], 1),
-        torch.ones(x.shape, dtype=torch.int64),
+        torch.ones_like(x, dtype=torch.int64),
         x.float(),  # beside parameters of float64
         x[:1]
         .reshape(1, case.channels, -1)[..., :1]
@@ -392,9 +393,9 @@ def sixteen_bits(layer_type, case):
 def meta_device(layer_type, case):
     """Made without memory, it can be given some and set to its start."""
     fresh = layer_type(case.channels, **case.options())
-    layer = layer_type(case.channels, device="meta", **case.options())
+    layer = layer_type(case.channels, **{**case.options(), "device": "meta"})
     assert all(tensor.is_meta for tensor in (*layer.parameters(), *layer.buffers()))
-    layer.to_empty(device="cpu")
+    layer.to_empty(device=case.device)
     for each in sublayers(layer, "reset_parameters"):
         each.reset_parameters()
     own = {name for name in snapshot(fresh) if not name.startswith("given")}

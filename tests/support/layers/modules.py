@@ -24,6 +24,8 @@ class Entry:
         subject: of a class of the family, how the laws see it.
         torch: torch's family with the same state, if there is one.
         unfit: laws and features of a case that do not apply, with the reason.
+        same: why it computes just what the plain layer does, whose own tests take all cases; so
+            a few of them are enough for it.
     """
 
     family: str
@@ -31,6 +33,7 @@ class Entry:
     subject: Callable[[type], Subject]
     torch: str | None = None
     unfit: dict[str, str] = field(default_factory=dict)
+    same: str = ""
 
     def layer(self, spatial):
         return getattr(nn, f"{self.family}{spatial}d")
@@ -60,7 +63,12 @@ class With(torch.nn.Module):
 
     def forward(self, x, **companions):
         given = [values[: len(x)] if self.each else values for values in self.given]
-        return self.layer(x, *given, **companions)
+        return self.layer(x, *(there(values, x.device) for values in given), **companions)
+
+
+def there(values, device):
+    """Return labels where the input is; the number of a domain is nowhere."""
+    return values.to(device) if isinstance(values, torch.Tensor) else values
 
 
 def inner_running(module, part):
@@ -191,8 +199,20 @@ GIVEN = {
 
 TABLE = [
     Entry("BatchNorm", "plain", Subject, "BatchNorm"),
-    Entry("LazyBatchNorm", "materialized", lazily, "BatchNorm"),
-    Entry("GhostBatchNorm", "one part", ghost(100), "BatchNorm"),
+    Entry(
+        "LazyBatchNorm",
+        "materialized",
+        lazily,
+        "BatchNorm",
+        same="it has become a plain layer, class and all",
+    ),
+    Entry(
+        "GhostBatchNorm",
+        "one part",
+        ghost(100),
+        "BatchNorm",
+        same="a batch of one part goes straight to the plain layer",
+    ),
     Entry("GhostBatchNorm", "parts", ghost(3), "BatchNorm"),
     Entry(
         "BatchRenorm",
