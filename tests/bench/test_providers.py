@@ -5,10 +5,9 @@ import shutil
 import pytest
 import torch
 
-from batchnorm.bench import Case, _blocks
+from batchnorm.bench import Case
 from batchnorm.bench._cases import DIRECTIONS, DTYPES
-from batchnorm.bench._providers import PROVIDERS, reason
-from batchnorm.bench._subjects import draw
+from batchnorm.bench._providers import PROVIDERS, _blocks, draw, reason
 
 SHAPE = (4, 6, 5, 5)
 CASES = [
@@ -46,6 +45,16 @@ def answer(provider, case, dtype, layout, direction, level="module"):
         return dense(subject.job(direction)())
 
 
+def of_onednn(*asked):
+    """Return oneDNN's answer; on processors without instructions for bfloat16 it refuses that."""
+    try:
+        return answer("onednn", *asked)
+    except RuntimeError as error:
+        if asked[1] == "bfloat16" and "needs the cpu support" in str(error):
+            pytest.skip(f"oneDNN has no bfloat16 on this processor: {error}")
+        raise
+
+
 def agree(found, expected, dtype):
     assert len(found) >= len(expected) > 0
     for ours, theirs in zip(found, expected, strict=False):
@@ -58,7 +67,7 @@ def test_ours_and_onednn_do_what_torch_does(case, dtype, layout, direction):
     expected = answer("torch", case, dtype, layout, direction)
     agree(answer("ours", case, dtype, layout, direction), expected, dtype)
     if len(case.shape) == 4:
-        agree(answer("onednn", case, dtype, layout, direction), expected, dtype)
+        agree(of_onednn(case, dtype, layout, direction), expected, dtype)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -67,9 +76,10 @@ def test_the_operators_do_the_same(dtype, direction):
     case = CASES[0]
     expected = answer("torch", case, dtype, "contiguous", direction, "operator")
     count = 1 if direction in ("forward", "inference") else 3
-    for provider in ("ours", "onednn"):
-        found = answer(provider, case, dtype, "contiguous", direction, "operator")
-        agree(found[:count], expected[:count], dtype)
+    found = answer("ours", case, dtype, "contiguous", direction, "operator")
+    agree(found[:count], expected[:count], dtype)
+    found = of_onednn(case, dtype, "contiguous", direction, "operator")
+    agree(found[:count], expected[:count], dtype)
 
 
 @pytest.mark.parametrize("case", CASES[2:3], ids=lambda case: case.name)

@@ -29,7 +29,7 @@ def test_the_interval_is_that_of_all_draws():
 
 def test_the_interval_of_a_mean_is_as_wide_as_that_of_a_normal_variable():
     values = np.random.default_rng(0).normal(size=400)
-    found = statistics.difference(values, np.zeros(400))
+    found = intervals.difference(values, np.zeros(400))
     error = values.std() / math.sqrt(400)  # 1.96 of them are 95 % to both sides, 1.64 are 90 %
     assert (found.high - found.value) / error == pytest.approx(1.96, rel=0.05)
     assert (found.value - found.low) / error == pytest.approx(1.96, rel=0.05)

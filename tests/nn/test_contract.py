@@ -105,7 +105,7 @@ def test_state_loads_strictly(entry, law, case):
 def test_every_module_is_in_the_table():
     exported = {
         name for name, found in vars(nn).items() if inspect.isclass(found)
-        and issubclass(found, torch.nn.Module)
+        and issubclass(found, torch.nn.Module) and found is not nn.Layer  # the base of most
     }  # fmt: skip
     assert exported == {f"{entry.family}{n}d" for entry in TABLE for n in (1, 2, 3)}
 

@@ -51,7 +51,7 @@ class NoHostData(TorchFunctionMode):
 @pytest.fixture
 def watch(monkeypatch):
     """Watch what a device would be told, by the way that is taken where nobody watches."""
-    monkeypatch.setattr(ops, "plain", lambda _: True)
+    monkeypatch.setattr(ops, "is_plain_eager", lambda _: True)
     monkeypatch.setattr(ops._move, "move_", kernels.update_)
 
     def watched(function, *arguments, **options):

@@ -9,9 +9,18 @@ import torch
 from batchnorm.bench import _memory, _traffic
 from batchnorm.bench._cases import Case
 from batchnorm.bench._measurements import Measurement, Memory, Skip
-from batchnorm.bench._providers import COPY, PROVIDERS, Unsupported, reason
+from batchnorm.bench._providers import (
+    COPY,
+    PROVIDERS,
+    Block,
+    Inputs,
+    Subject,
+    Unsupported,
+    copying,
+    draw,
+    reason,
+)
 from batchnorm.bench._settings import Settings
-from batchnorm.bench._subjects import Block, Inputs, Subject, copying, draw
 from batchnorm.bench._timing import Timed, interleaved
 
 _T = TypeVar("_T")

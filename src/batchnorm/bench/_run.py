@@ -9,11 +9,10 @@ import torch
 
 from batchnorm import _pages, kernels
 from batchnorm.bench import _large, _step
-from batchnorm.bench._blocks import repeatable
 from batchnorm.bench._cases import Case
 from batchnorm.bench._cells import Cell
 from batchnorm.bench._measurements import Benchmark, Measurement, Memory, Skip, StepTimes
-from batchnorm.bench._providers import PROVIDERS
+from batchnorm.bench._providers import PROVIDERS, repeatable
 from batchnorm.bench._settings import Settings, names
 
 Found = Measurement | Memory | StepTimes | Skip

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from batchnorm.bench._measurements import Skip, StepTimes
-from batchnorm.bench._providers import Unsupported, compiler_missing, reason
+from batchnorm.bench._providers import FORMATS, Unsupported, compiler_missing, reason
 from batchnorm.bench._resnet import VARIANTS, Network, ResNet
-from batchnorm.bench._subjects import FORMATS
 from batchnorm.bench._timing import interleaved
 from batchnorm.errors import RunError
 

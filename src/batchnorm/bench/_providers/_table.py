@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import torch
 
-from batchnorm.bench import _blocks, _operators
 from batchnorm.bench._cases import Case
-from batchnorm.bench._subjects import Inputs, Subject
+from batchnorm.bench._providers import _blocks, _operators
+from batchnorm.bench._providers._subjects import Inputs, Subject
 
 LEVELS = ("module", "operator")
 OURS, COPY = "ours", "copy"

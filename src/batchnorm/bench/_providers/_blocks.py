@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm import nn as ours
-from batchnorm.bench import _onednn
 from batchnorm.bench._cases import Case
-from batchnorm.bench._subjects import Block, Inputs
+from batchnorm.bench._providers import _onednn
+from batchnorm.bench._providers._subjects import Block, Inputs
 
 Call = Callable[..., Tensor]
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from batchnorm import kernels
-from batchnorm.bench import _onednn
 from batchnorm.bench._cases import Case
-from batchnorm.bench._subjects import Inputs
+from batchnorm.bench._providers import _onednn
+from batchnorm.bench._providers._subjects import Inputs
 from batchnorm.bench._timing import Timed
 
 EPS, MOMENTUM = 1e-5, 0.1

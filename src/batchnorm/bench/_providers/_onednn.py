@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from batchnorm.bench._subjects import Inputs
+from batchnorm.bench._providers._subjects import Inputs
 
 
 def converted(inputs: Inputs) -> Inputs:
@@ -18,7 +18,7 @@ def converted(inputs: Inputs) -> Inputs:
 
     Example:
         >>> from batchnorm.bench._cases import Case
-        >>> from batchnorm.bench._subjects import draw
+        >>> from batchnorm.bench._providers._subjects import draw
         >>> inputs = draw(Case("sites", "", (2, 16, 4, 4)), "float32", "contiguous")
         >>> torch.equal(converted(inputs).x.to_dense(), inputs.x)
         True
