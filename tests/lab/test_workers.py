@@ -53,7 +53,7 @@ def test_a_pool_whose_idle_worker_was_killed_says_what_to_do():
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs /proc to see processes")
 def test_a_worker_in_the_middle_of_a_long_job_ends_with_its_parent():
     code = (
-        "from batchnorm.lab import workers; from support.processes.workers import sleeping\n"
+        "from batchnorm.lab.running import workers; from support.processes.workers import sleeping\n"
         "for event in workers.run(sleeping, [0], 1): print(event, flush=True)"
     )
     here = str(Path(__file__).parents[1])
