@@ -138,7 +138,7 @@ def test_ctrl_c_is_one_line_and_130(capsys, monkeypatch, tmp_path):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("batchnorm.lab.running.training.TrialRun.run", interrupt)
+    monkeypatch.setattr("batchnorm.lab.running._training.TrialRun.run", interrupt)
     assert run(["study", "run", "convergence", *SMALL, "--out", str(tmp_path / "r")]) == 130
     assert "interrupted; give the same command again" in capsys.readouterr().err
 

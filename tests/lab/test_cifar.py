@@ -10,7 +10,7 @@ import torch
 
 from batchnorm.errors import DataError
 from batchnorm.lab import tasks
-from batchnorm.lab.tasks import cifar
+from batchnorm.lab.tasks import _cifar
 
 COUNT = 4  # images of a batch; the real ones have 10,000
 NAMES = [*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"]
@@ -166,7 +166,7 @@ def test_a_download_is_checked_and_kept(tmp_path, monkeypatch, expected):
     monkeypatch.setattr("sklearn.datasets.get_data_home", lambda: str(tmp_path))
     with pytest.raises(DataError, match="needed the archive with the MD5 sum c32a1d4a"):
         tasks.load("cifar10")
-    monkeypatch.setattr(cifar, "MD5", hashlib.md5(content, usedforsecurity=False).hexdigest())
+    monkeypatch.setattr(_cifar, "MD5", hashlib.md5(content, usedforsecurity=False).hexdigest())
     for _ in range(2):
         assert tasks.load("cifar10").digest() == expected.digest()
     assert len(sent) == 2  # the refused one, and one that was kept

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from batchnorm.lab.running.descent import Descent
+from batchnorm.lab.running._descent import Descent
 
 
 def two_layers():

@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 
 from batchnorm import lab
-from batchnorm.lab.design import schedule
+from batchnorm.lab.design import _schedule
 from batchnorm.lab.judging import comparison, wording
-from batchnorm.lab.judging.results import Results, TrialResult
-from batchnorm.lab.studies.convergence_verdicts import (
+from batchnorm.lab.judging._results import Results, TrialResult
+from batchnorm.lab.studies._convergence_verdicts import (
     fewer_steps,
     stable_distribution,
     trainable_sigmoid,
@@ -38,7 +38,7 @@ def made(reach, drift=None, plan=PLAN, late=None):
                 "drift": None if step == 0 else (drift or {}).get(trial.arm, 1.0),
                 **dict.fromkeys(("p15", "p50", "p85"), 0.0),
             }
-            for step in schedule.evaluation_steps(plan.steps)
+            for step in _schedule.evaluation_steps(plan.steps)
         )
         trials.append(TrialResult(trial, evaluations, None, 0.1))
     config = {"task": "digits", "scale": "quick", "device": "cpu", "description": "made up"}

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from batchnorm.errors import DataError
 from batchnorm.lab import tasks
-from batchnorm.lab.tasks import idx
+from batchnorm.lab.tasks import _idx
 
 
 def encode(array):
@@ -21,7 +21,7 @@ def encode(array):
 def test_what_is_written_is_read(tmp_path_factory, array, packed):
     path = tmp_path_factory.mktemp("idx") / ("file.gz" if packed else "file")
     path.write_bytes(gzip.compress(encode(array)) if packed else encode(array))
-    got = idx.read(path, array.ndim)
+    got = _idx.read(path, array.ndim)
     assert got.shape == array.shape
     assert np.array_equal(got, array)
 
@@ -43,7 +43,7 @@ def test_a_hostile_file_is_named(tmp_path, content, words):
     path = tmp_path / "labels"
     path.write_bytes(content)
     with pytest.raises(DataError, match=words) as caught:
-        idx.read(path, 1)
+        _idx.read(path, 1)
     assert str(path) in str(caught.value)
 
 
@@ -55,14 +55,14 @@ def test_a_damaged_archive_is_named(tmp_path, content):
     path = tmp_path / "labels.gz"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"labels\.gz"):
-        idx.read(path, 1)
+        _idx.read(path, 1)
 
 
 def test_a_huge_declared_shape_takes_no_memory(tmp_path):
     path = tmp_path / "images"
     path.write_bytes(struct.pack(">BBBB3I", 0, 0, 8, 3, *[2**32 - 1] * 3))
     with pytest.raises(DataError, match="is truncated"):
-        idx.read(path, 3)
+        _idx.read(path, 3)
 
 
 def test_a_missing_file_is_named(tmp_path):

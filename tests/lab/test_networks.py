@@ -9,7 +9,7 @@ from torch import nn
 
 from batchnorm.errors import OptionError
 from batchnorm.lab import networks
-from batchnorm.lab.networks import KINDS, layers, norm_layers
+from batchnorm.lab.networks import KINDS, _layers, _norm_layers
 from batchnorm.lab.tasks import Task
 
 SETTINGS = {"steps": 100, "width": 8, "depth": 3}
@@ -101,18 +101,18 @@ def test_the_switches_of_inception_are_seen():
     assert nn.LocalResponseNorm in kinds
     assert nn.Dropout in kinds
     assert nn.ReLU not in kinds
-    assert isinstance(layers.last_nonlinearity(model), nn.Sigmoid)
+    assert isinstance(_layers.last_nonlinearity(model), nn.Sigmoid)
 
 
 def test_an_unknown_normalization_is_named():
     with pytest.raises(OptionError, match=r"a normalization out of batch, ghost, .* got 'l3'"):
-        norm_layers.normalization("l3", 4, 1, {})
+        _norm_layers.normalization("l3", 4, 1, {})
 
 
 @pytest.mark.parametrize("order", [1.0, 2.0, float("inf")])
 @pytest.mark.parametrize("shape", [(50, 3), (10, 3, 4, 5)])
 def test_a_power_norm_is_its_formula_in_training_and_running_in_evaluation(order, shape):
-    layer = norm_layers.PowerNorm(3, order, momentum=1.0)
+    layer = _norm_layers.PowerNorm(3, order, momentum=1.0)
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([1.0, 2.0, -1.0]))
         layer.bias.copy_(torch.tensor([0.0, 1.0, 5.0]))
@@ -131,7 +131,7 @@ def test_a_power_norm_is_its_formula_in_training_and_running_in_evaluation(order
 
 def test_the_noise_has_the_moments_of_algorithm_1_and_stops_in_evaluation():
     torch.manual_seed(0)
-    noise, x = norm_layers.ShiftingNoise(2), torch.zeros(500, 2)
+    noise, x = _norm_layers.ShiftingNoise(2), torch.zeros(500, 2)
     shifts = torch.stack([noise(x).mean(0) for _ in range(300)])
     assert shifts.abs().max() < 0.52
     assert float(shifts.std()) == pytest.approx((1 / 12) ** 0.5, rel=0.1)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchnorm.lab.records import lines
+from batchnorm.lab.records import _lines
 
 FIELDS = ("step", "loss")
 SCHEDULE = (0, 5, 10)
@@ -20,28 +20,28 @@ VALUES = st.dictionaries(
 
 
 def written(*steps, end=None):
-    content = [lines.encode({"step": step, "loss": 1 / 3}) for step in steps]
-    return "".join(content + ([lines.encode({"end": end, "step": 10})] if end else []))
+    content = [_lines.encode({"step": step, "loss": 1 / 3}) for step in steps]
+    return "".join(content + ([_lines.encode({"end": end, "step": 10})] if end else []))
 
 
 def read(path):
-    return lines.read(path, path.name, SCHEDULE, FIELDS)
+    return _lines.read(path, path.name, SCHEDULE, FIELDS)
 
 
 @given(VALUES)
 def test_a_record_comes_back_as_it_was(record):
-    line = lines.encode(record)
+    line = _lines.encode(record)
     assert line.count("\n") == 1
     assert json.loads(line)["crc32"] if record else True
-    assert lines.decode(line[:-1]) == record
+    assert _lines.decode(line[:-1]) == record
 
 
 @given(st.integers(0, 60), st.integers(1, 255))
 def test_one_changed_byte_is_found(place, change):
-    line = bytearray(lines.encode({"step": 5, "loss": 0.123456789})[:-1].encode())
+    line = bytearray(_lines.encode({"step": 5, "loss": 0.123456789})[:-1].encode())
     line[place % len(line)] ^= change
     with pytest.raises((ValueError, TypeError)):
-        lines.decode(bytes(line).decode("utf-8"))
+        _lines.decode(bytes(line).decode("utf-8"))
 
 
 def test_a_whole_record_is_read(tmp_path):
@@ -71,7 +71,7 @@ def test_a_torn_last_line_is_an_interruption_and_no_damage(tmp_path):
         (written(0, 5, 10, 15), 4, "expected the evaluation at the end"),
         (written(0, 5, end="finished"), 3, "3 evaluations needed before the end, 2 came"),
         (written(0, 5, 10, end="finished") + written(0), 5, "follows the end"),
-        (lines.encode({"step": 0}), 1, "has no loss"),
+        (_lines.encode({"step": 0}), 1, "has no loss"),
     ],
 )
 def test_damage_is_found_with_its_line(tmp_path, content, line, words):
@@ -85,4 +85,4 @@ def test_damage_is_found_with_its_line(tmp_path, content, line, words):
 
 
 def test_a_missing_file_is_an_empty_history(tmp_path):
-    assert read(tmp_path / "none") == lines.History((), None, None)
+    assert read(tmp_path / "none") == _lines.History((), None, None)

@@ -3,7 +3,7 @@ import torch
 
 from batchnorm.errors import RunError
 from batchnorm.lab.records import Damage, TrialFiles
-from batchnorm.lab.running.store import RunFolder
+from batchnorm.lab.running._store import RunFolder
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", "\x00"])

@@ -12,10 +12,10 @@ from batchnorm import lab
 from batchnorm.errors import RunError
 from batchnorm.lab import tasks
 from batchnorm.lab.design import CLAIMS
-from batchnorm.lab.judging.figures import Table
-from batchnorm.lab.report.forest import forest
-from batchnorm.lab.report.study_page import render
-from batchnorm.lab.report.thumbnails import thumbnail
+from batchnorm.lab.judging._figures import Table
+from batchnorm.lab.report._forest import forest
+from batchnorm.lab.report._study_page import render
+from batchnorm.lab.report._thumbnails import thumbnail
 from support.lab import made_up
 from support.lab.drawings import parsed
 from support.lab.made_up import quick

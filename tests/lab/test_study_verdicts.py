@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from batchnorm import lab
-from batchnorm.lab.measurements.outside import POINTS
+from batchnorm.lab.measurements._outside import POINTS
 from support.lab import made_up
 from support.lab.made_up import quick
 

@@ -10,12 +10,12 @@ import torch
 from batchnorm import lab
 from batchnorm.errors import RunError
 from batchnorm.lab import tasks
-from batchnorm.lab.design import Job, schedule
+from batchnorm.lab.design import Job, _schedule
 from batchnorm.lab.networks import deep_linear, mlp
 from batchnorm.lab.probes import Moment, Nothing, UnitInput
 from batchnorm.lab.records import TrialFiles
-from batchnorm.lab.records.lines import read
-from batchnorm.lab.running.training import FIELDS
+from batchnorm.lab.records._lines import read
+from batchnorm.lab.running._training import FIELDS
 from batchnorm.nn import BatchNorm1d
 from support.lab import studies as lab_studies
 
@@ -96,10 +96,10 @@ def test_a_damaged_checkpoint_is_told_and_done_again(tmp_path):
 def test_a_diverged_trial_is_recorded_and_ended(tmp_path):
     trial = trial_of("relu", 1.0, 1e6, 0)
     train(tmp_path, trial)
-    history = read(tmp_path / f"{trial.id}.jsonl", "t", schedule.evaluation_steps(60), ALL)
+    history = read(tmp_path / f"{trial.id}.jsonl", "t", _schedule.evaluation_steps(60), ALL)
     assert history.end["end"] == "diverged"
     assert 0 < history.end["step"] <= 60
-    assert len(history.evaluations) < len(schedule.evaluation_steps(60))
+    assert len(history.evaluations) < len(_schedule.evaluation_steps(60))
 
 
 def test_one_step_is_plain_gradient_descent(tmp_path):
@@ -108,13 +108,13 @@ def test_one_step_is_plain_gradient_descent(tmp_path):
     model = STUDY.arm("sigmoid").network(TASK, {"scale": 0.3}, generator)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     for step in range(5):
-        chosen = schedule.order(7, 0, len(TASK.train_x))[60 * step : 60 * step + 60]
+        chosen = _schedule.order(7, 0, len(TASK.train_x))[60 * step : 60 * step + 60]
         loss = torch.nn.functional.cross_entropy(model(TASK.train_x[chosen]), TASK.train_y[chosen])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     train(tmp_path, trial)
-    record = read(tmp_path / f"{trial.id}.jsonl", "t", schedule.evaluation_steps(60), ALL)
+    record = read(tmp_path / f"{trial.id}.jsonl", "t", _schedule.evaluation_steps(60), ALL)
     with torch.no_grad():
         logits = model(TASK.test_x)
     expected = torch.nn.functional.cross_entropy(logits, TASK.test_y).item()
@@ -122,16 +122,20 @@ def test_one_step_is_plain_gradient_descent(tmp_path):
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
-    first = schedule.order(1, 2, 100)
-    assert np.array_equal(first, schedule.order(1, 2, 100))
+    first = _schedule.order(1, 2, 100)
+    assert np.array_equal(first, _schedule.order(1, 2, 100))
     assert sorted(first) == list(range(100))
-    for other in (schedule.order(2, 2, 100), schedule.order(1, 3, 100), schedule.order(2, 1, 100)):
+    for other in (
+        _schedule.order(2, 2, 100),
+        _schedule.order(1, 3, 100),
+        _schedule.order(2, 1, 100),
+    ):
         assert not np.array_equal(first, other)
 
 
 @pytest.mark.parametrize("steps", [1, 4, 5, 99, 3000, 50_000])
 def test_the_schedule_is_as_fine_as_it_says(steps):
-    found = schedule.evaluation_steps(steps)
+    found = _schedule.evaluation_steps(steps)
     assert (found[0], found[-1]) == (0, steps)
     for before, after in pairwise(found):
         assert 0 < after - before <= max(5, before / 20)
@@ -243,7 +247,7 @@ def test_values_are_predicted_and_have_no_accuracy(tmp_path):
     )
     trial = lab.Trial("chain", {"rate": 0.01}, 0, {"batch": 50, "depth": 3})
     train(tmp_path, trial, study=study, task=tasks.load("linear-regression"))
-    found = read(tmp_path / f"{trial.id}.jsonl", "t", schedule.evaluation_steps(60), FIELDS)
+    found = read(tmp_path / f"{trial.id}.jsonl", "t", _schedule.evaluation_steps(60), FIELDS)
     losses = [record["test_loss"] for record in found.evaluations]
     assert losses[-1] < 0.7 * losses[0]
     assert {record["test_accuracy"] for record in found.evaluations} == {None}
@@ -252,11 +256,11 @@ def test_values_are_predicted_and_have_no_accuracy(tmp_path):
 def test_a_test_set_is_evaluated_in_parts_to_the_same_result(tmp_path, monkeypatch):
     for name, size in (("parts", 100), ("whole", 1_000)):
         (tmp_path / name).mkdir()
-        monkeypatch.setattr("batchnorm.lab.running.training._EVALUATED_AT_ONCE", size)
+        monkeypatch.setattr("batchnorm.lab.running._training._EVALUATED_AT_ONCE", size)
         train(tmp_path / name)
     records = [
         read(
-            tmp_path / name / f"{TRIAL.id}.jsonl", "t", schedule.evaluation_steps(60), ALL
+            tmp_path / name / f"{TRIAL.id}.jsonl", "t", _schedule.evaluation_steps(60), ALL
         ).evaluations[-1]
         for name in ("parts", "whole")
     ]
@@ -275,7 +279,7 @@ def test_a_probe_sees_the_mini_batch_that_comes_next(tmp_path):
 
     study = replace(STUDY, work=lab.Training(Spy))
     train(tmp_path, study=study)
-    chosen = schedule.order(0, 0, len(TASK.train_x))[60 * 10 : 60 * 11]
+    chosen = _schedule.order(0, 0, len(TASK.train_x))[60 * 10 : 60 * 11]
     step, inputs, rate, training = seen[2]
     assert (step, rate, training) == (10, 1.0, False)
     assert torch.equal(inputs, TASK.train_x[chosen])

@@ -11,7 +11,7 @@ from batchnorm import lab
 from batchnorm.errors import DataError, OptionError, RunError
 from batchnorm.lab import tasks
 from batchnorm.lab.networks import without_normalization
-from batchnorm.lab.networks.without import Affine
+from batchnorm.lab.networks._without import Affine
 
 SMALL = {"scale": "quick", "seeds": 2, "steps": 30, "changes": {"rate": (0.1,), "batch": (20.0,)}}
 
@@ -93,7 +93,7 @@ def test_values_are_predicted_with_the_squared_error(own):
 
 
 def test_no_more_than_so_many_examples_are_kept(own, monkeypatch):
-    monkeypatch.setattr("batchnorm.lab.networks.user_model.MOST", 70)
+    monkeypatch.setattr("batchnorm.lab.networks._user_model.MOST", 70)
     task = own("plain").task()
     assert len(task.train_x) + len(task.test_x) == 70
 

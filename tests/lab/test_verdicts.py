@@ -4,9 +4,9 @@ import pytest
 
 from batchnorm.lab.design import CLAIMS
 from batchnorm.lab.judging import intervals
-from batchnorm.lab.judging.estimates import Difference, Extreme, Level, Ratio
-from batchnorm.lab.judging.findings import Effect
-from batchnorm.lab.judging.verdicts import Condition, Readings, judge, outcome
+from batchnorm.lab.judging._estimates import Difference, Extreme, Level, Ratio
+from batchnorm.lab.judging._findings import Effect
+from batchnorm.lab.judging._verdicts import Condition, Readings, judge, outcome
 
 READINGS = Readings("it holds", "it does not", "it depends")
 ABOVE, AROUND, BELOW = (Ratio(v, v, v - 0.4, v + 0.4) for v in (2.0, 1.0, 0.5))

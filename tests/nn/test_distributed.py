@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import distributed
 
-from batchnorm.lab.running import workers
+from batchnorm.lab.running import _workers
 from batchnorm.nn import BatchNorm2d
 from support.models.networks import images, layers, resnet
 from support.processes import distributed as distributed_jobs
@@ -44,7 +44,7 @@ def results(tmp_path_factory, shared_layer):
     ]
     work.append(Job("shared", "shared", 0, options={"layer": shared_layer}))
     found = {}
-    for event in workers.run(distributed_jobs.ranks, work, 2):
+    for event in _workers.run(distributed_jobs.ranks, work, 2):
         found.setdefault(event.job.label, {})[event.job.rank] = event.result
     return found
 

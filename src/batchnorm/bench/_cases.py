@@ -24,11 +24,11 @@ class Case:
     """One normalization to time.
 
     Args:
-        group: One of `GROUPS`.
-        name: How tables call it.
-        shape: Shape of the input, ``(N, C)`` or ``(N, C, H, W)``.
-        rectified: Whether a ReLU follows.
-        residual: Whether a residual is added before it.
+        group: one of `GROUPS`.
+        name: how tables call it.
+        shape: shape of the input, ``(N, C)`` or ``(N, C, H, W)``.
+        rectified: whether a ReLU follows.
+        residual: whether a residual is added before it.
     """
 
     group: str
@@ -52,8 +52,8 @@ def members(group: str, *, quick: bool = False) -> tuple[Case, ...]:
     """Return the cases of a group.
 
     Args:
-        group: One of `GROUPS`; the training step has no case.
-        quick: Whether to take few of them.
+        group: one of `GROUPS`; the training step has no case.
+        quick: whether to take few of them.
 
     Example:
         >>> [case.name for case in members("tiny")]

@@ -30,11 +30,11 @@ class Cell:
     """Measures a case; what a provider refuses is noted, and the others go on.
 
     Args:
-        case: What is timed.
-        dtype: Of the input.
-        layout: Memory format of the input.
-        settings: Directions, peers, level and rounds.
-        peers: Out of the settings' providers those that can be had.
+        case: what is timed.
+        dtype: of the input.
+        layout: memory format of the input.
+        settings: directions, peers, level and rounds.
+        peers: out of the settings' providers those that can be had.
     """
 
     def __init__(

@@ -32,7 +32,7 @@ PROVIDERS = ("ours", "torch")
 
 
 def missing() -> str | None:
-    """Return why memory cannot be kept here, or ``None``."""
+    """Return why memory cannot be kept here, or `None`."""
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         return None
     return "keeping the memory of outputs needs glibc on Linux"
@@ -54,13 +54,13 @@ def measure(
     """Measure a case at the operator level in a process of its own.
 
     Args:
-        case: What is timed.
-        dtype: Of the input.
-        layout: Memory format of the input.
-        settings: Directions, rounds, and length of a turn.
+        case: what is timed.
+        dtype: of the input.
+        layout: memory format of the input.
+        settings: directions, rounds, and length of a turn.
 
     Raises:
-        RunError: The process failed.
+        RunError: the process failed.
     """
     request = {
         "case": asdict(case),

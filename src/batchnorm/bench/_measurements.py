@@ -17,16 +17,16 @@ class Measurement:
     """One case in one direction.
 
     Args:
-        group: Group of the case.
-        case: Name of the case.
-        shape: Shape of the input.
+        group: group of the case.
+        case: name of the case.
+        shape: shape of the input.
         level: ``module`` or ``operator``.
-        dtype: Of the input.
-        layout: Memory format of the input.
-        direction: What was timed.
-        tensor_bytes: Bytes of the input.
-        minimal_bytes: The least that can be moved (see `traffic`).
-        seconds: For each provider, and for ``copy``, the seconds of one call in each round.
+        dtype: of the input.
+        layout: memory format of the input.
+        direction: what was timed.
+        tensor_bytes: bytes of the input.
+        minimal_bytes: the least that can be moved (see `traffic`).
+        seconds: for each provider, and for ``copy``, the seconds of one call in each round.
     """
 
     group: str
@@ -46,14 +46,14 @@ class Memory:
     """What one case takes in training.
 
     Args:
-        group: Group of the case.
-        case: Name of the case.
-        dtype: Of the input.
-        layout: Memory format of the input.
-        tensor_bytes: Bytes of the input.
-        peak: For each provider the most bytes allocated during forward and backward, above those
+        group: group of the case.
+        case: name of the case.
+        dtype: of the input.
+        layout: memory format of the input.
+        tensor_bytes: bytes of the input.
+        peak: for each provider the most bytes allocated during forward and backward, above those
             at the start.
-        kept: For each provider the bytes that forward keeps for backward, the input included.
+        kept: for each provider the bytes that forward keeps for backward, the input included.
     """
 
     group: str
@@ -70,11 +70,11 @@ class StepTimes:
     """A training step of a whole network.
 
     Args:
-        layout: Memory format of images and weights.
-        shape: Shape of the images.
-        seconds: For each variant the seconds of one step in each round.
-        losses: For each variant the losses of its first steps, which were compared.
-        tolerance: Relative difference up to which they agree.
+        layout: memory format of images and weights.
+        shape: shape of the images.
+        seconds: for each variant the seconds of one step in each round.
+        losses: for each variant the losses of its first steps, which were compared.
+        tolerance: relative difference up to which they agree.
     """
 
     layout: str
@@ -89,9 +89,9 @@ class Skip:
     """Something that was left out.
 
     Args:
-        provider: Who, or the group of cases.
-        reason: Why.
-        where: In which cells; empty where it is in all.
+        provider: who, or the group of cases.
+        reason: why.
+        where: in which cells; empty where it is in all.
     """
 
     provider: str
@@ -104,12 +104,12 @@ class Benchmark:
     """A whole benchmark.
 
     Args:
-        machine: Where it ran.
-        settings: What was asked for.
-        measurements: The times.
-        memory: The memory.
-        steps: The training steps.
-        skips: What was left out.
+        machine: where it ran.
+        settings: what was asked for.
+        measurements: the times.
+        memory: the memory.
+        steps: the training steps.
+        skips: what was left out.
     """
 
     machine: Facts
@@ -137,7 +137,7 @@ def from_json(text: str) -> Benchmark:
     """Return the record that a JSON document holds.
 
     Raises:
-        DataError: It holds none, or one of another version.
+        DataError: it holds none, or one of another version.
     """
     try:
         content = json.loads(text)

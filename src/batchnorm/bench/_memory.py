@@ -16,7 +16,7 @@ def peak(job: Callable[[], object]) -> int:
     largest running sum. What the job returns counts while the job runs.
 
     Args:
-        job: What to watch, called once.
+        job: what to watch, called once.
 
     Example:
         >>> peak(lambda: torch.empty(1000).clone())
@@ -39,8 +39,8 @@ def kept(forward: Callable[[], object], parameters: Iterable[Tensor]) -> int:
     storage count once.
 
     Args:
-        forward: Returns the output, with gradients enabled.
-        parameters: What does not count.
+        forward: returns the output, with gradients enabled.
+        parameters: what does not count.
 
     Example:
         >>> x = torch.zeros(1000, requires_grad=True)

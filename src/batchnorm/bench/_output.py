@@ -15,8 +15,8 @@ class Output:
     """Where to write.
 
     Args:
-        json: The document with every measurement, or ``None``.
-        html: The page, or ``None``.
+        json: the document with every measurement, or `None`.
+        html: the page, or `None`.
     """
 
     json: Path | None = None
@@ -26,9 +26,9 @@ class Output:
         """Check that all can be written.
 
         Raises:
-            OptionError: A path is a folder, or its folder is missing or cannot be written; or both
+            OptionError: a path is a folder, or its folder is missing or cannot be written; or both
                 are the same.
-            MissingExtraError: The page needs a package that is not installed.
+            MissingExtraError: the page needs a package that is not installed.
         """
         for option, path in (("--json", self.json), ("--html", self.html)):
             if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
@@ -48,7 +48,7 @@ class Output:
             The files.
 
         Raises:
-            RunError: One cannot be written.
+            RunError: one cannot be written.
         """
         written = []
         for path, content in ((self.json, to_json), (self.html, _page.render)):

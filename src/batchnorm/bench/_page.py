@@ -15,7 +15,7 @@ def require() -> None:
     """Check that what draws the page is there, before any time is spent.
 
     Raises:
-        MissingExtraError: It is not.
+        MissingExtraError: it is not.
     """
     _pages.require("the page", "jinja2")
 
@@ -24,7 +24,7 @@ def render(record: Benchmark) -> str:
     """Return the page of a record.
 
     Raises:
-        MissingExtraError: What draws the page is missing.
+        MissingExtraError: what draws the page is missing.
     """
     require()
     found = tables(record)

@@ -15,11 +15,11 @@ class Bar:
     """One ratio.
 
     Args:
-        name: Of whom.
-        left: Where the bar begins, in percent of the axis.
-        width: How long it is.
-        value: The ratio in words.
-        loses: Whether it is below 1.
+        name: of whom.
+        left: where the bar begins, in percent of the axis.
+        width: how long it is.
+        value: the ratio in words.
+        loses: whether it is below 1.
     """
 
     name: str
@@ -34,9 +34,9 @@ class CaseBars:
     """The bars of one case.
 
     Args:
-        label: The case.
-        bars: One for each peer.
-        sums_up: Whether it sums up other lines.
+        label: the case.
+        bars: one for each peer.
+        sums_up: whether it sums up other lines.
     """
 
     label: str
@@ -49,8 +49,8 @@ class BarChart:
     """Lines on one axis.
 
     Args:
-        title: What is shown.
-        lines: From top to bottom.
+        title: what is shown.
+        lines: from top to bottom.
     """
 
     title: str
@@ -61,7 +61,7 @@ class RatioAxis:
     """A logarithmic axis that holds the given ratios, and 1/2 to 2 at least.
 
     Args:
-        ratios: What it has to hold.
+        ratios: what it has to hold.
 
     Example:
         >>> axis = RatioAxis([0.7, 3.0])

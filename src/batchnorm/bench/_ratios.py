@@ -19,13 +19,13 @@ class RatioRow:
     """One case.
 
     Args:
-        case: Its name.
-        milliseconds: Median of ours.
-        low: Tenth percentile of ours over the rounds.
-        high: Ninetieth percentile.
-        ratios: For each peer, the median over the rounds of its time over ours in that round.
-        gigabytes: Minimal bytes a second of ours, in 1e9.
-        share: Ours' bytes a second over those of a copy of the same size.
+        case: its name.
+        milliseconds: median of ours.
+        low: tenth percentile of ours over the rounds.
+        high: ninetieth percentile.
+        ratios: for each peer, the median over the rounds of its time over ours in that round.
+        gigabytes: minimal bytes a second of ours, in 1e9.
+        share: ours' bytes a second over those of a copy of the same size.
     """
 
     case: str
@@ -42,15 +42,15 @@ class RatioTable:
     """The cases of a group in one dtype, memory format and direction.
 
     Args:
-        group: The group.
+        group: the group.
         level: ``module`` or ``operator``.
-        dtype: Of the input.
-        layout: Of the input.
-        direction: What was timed.
-        peers: Those that at least one row has.
-        rows: The cases.
-        means: For each peer the geometric mean of its ratios.
-        least: For each peer the smallest ratio.
+        dtype: of the input.
+        layout: of the input.
+        direction: what was timed.
+        peers: those that at least one row has.
+        rows: the cases.
+        means: for each peer the geometric mean of its ratios.
+        least: for each peer the smallest ratio.
     """
 
     group: str

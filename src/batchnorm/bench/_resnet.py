@@ -19,11 +19,11 @@ class Network:
     """The network of a training step, and the size of its input.
 
     Args:
-        blocks: Number of bottleneck blocks of each stage.
-        width: Channels of the first stage's bottlenecks; each stage doubles them.
-        classes: Number of classes.
-        batch: Images a step.
-        side: Height and width of an image.
+        blocks: number of bottleneck blocks of each stage.
+        width: channels of the first stage's bottlenecks; each stage doubles them.
+        classes: number of classes.
+        batch: images a step.
+        side: height and width of an image.
     """
 
     blocks: tuple[int, ...] = (3, 4, 6, 3)
@@ -42,10 +42,10 @@ class Bottleneck(nn.Module):
     """Three convolutions around a shortcut.
 
     Args:
-        channels: Channels of the input.
-        width: Channels of the two inner normalizations.
-        stride: Of the second convolution, and of the shortcut's.
-        variant: One of `VARIANTS`.
+        channels: channels of the input.
+        width: channels of the two inner normalizations.
+        stride: of the second convolution, and of the shortcut's.
+        variant: one of `VARIANTS`.
     """
 
     def __init__(self, channels: int, width: int, stride: int, variant: str) -> None:
@@ -81,7 +81,7 @@ class ResNet(nn.Module):
     """A residual network of bottleneck blocks; every variant has the same `state_dict`.
 
     Args:
-        network: Its dimensions.
+        network: its dimensions.
         variant: ``torch`` has torch's layers, ``drop-in`` ours in the same code, ``fused`` ours
             with activation and residual in the same pass.
 

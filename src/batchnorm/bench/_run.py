@@ -23,9 +23,9 @@ class Progress:
     """How far a benchmark is.
 
     Args:
-        done: Cells done.
-        total: Cells in all.
-        label: The cell that is being measured.
+        done: cells done.
+        total: cells in all.
+        label: the cell that is being measured.
     """
 
     done: int
@@ -37,14 +37,14 @@ def run(settings: Settings, tell: Callable[[Progress], None] = lambda _: None) -
     """Run a benchmark.
 
     Args:
-        settings: What to measure (see `settings.choose`).
-        tell: Called before each cell, and at the end.
+        settings: what to measure (see `settings.choose`).
+        tell: called before each cell, and at the end.
 
     Returns:
         The times of every round, the memory, and the reason for all that was left out.
 
     Raises:
-        RunError: The variants of the training step do not train alike, or a process failed.
+        RunError: the variants of the training step do not train alike, or a process failed.
 
     Example:
         >>> from batchnorm import bench

@@ -27,19 +27,19 @@ class Settings:
     """Everything that decides what is measured.
 
     Args:
-        cases: What is timed.
-        network: What the training step trains, or ``None`` for no training step.
-        directions: Out of `cases.DIRECTIONS`.
-        layouts: Out of `cases.LAYOUTS`.
-        dtypes: Out of `cases.DTYPES`.
-        peers: Out of `providers.PEERS`; ours is always timed.
+        cases: what is timed.
+        network: what the training step trains, or `None` for no training step.
+        directions: out of `cases.DIRECTIONS`.
+        layouts: out of `cases.LAYOUTS`.
+        dtypes: out of `cases.DTYPES`.
+        peers: out of `providers.PEERS`; ours is always timed.
         level: ``module`` or ``operator``.
-        threads: Number of threads, or ``None`` for PyTorch's own choice.
-        rounds: Number of rounds.
-        seconds: How long a turn is to last.
-        compile_step: Whether to compile the training step too.
-        quick: Whether the quick numbers were asked for.
-        left_out: Providers that were not asked for, and why.
+        threads: number of threads, or `None` for PyTorch's own choice.
+        rounds: number of rounds.
+        seconds: how long a turn is to last.
+        compile_step: whether to compile the training step too.
+        quick: whether the quick numbers were asked for.
+        left_out: providers that were not asked for, and why.
     """
 
     cases: tuple[Case, ...] = ()
@@ -73,19 +73,19 @@ def choose(
     """Return the settings for what the user asked; an empty option means all.
 
     Args:
-        groups: Out of `cases.GROUPS`.
-        directions: Out of `cases.DIRECTIONS`.
-        layouts: Out of `cases.LAYOUTS`.
-        dtypes: Out of `cases.DTYPES`.
-        providers: Out of `providers.PROVIDERS`.
+        groups: out of `cases.GROUPS`.
+        directions: out of `cases.DIRECTIONS`.
+        layouts: out of `cases.LAYOUTS`.
+        dtypes: out of `cases.DTYPES`.
+        providers: out of `providers.PROVIDERS`.
         level: ``module`` or ``operator``.
-        threads: Number of threads.
-        rounds: Number of rounds.
-        quick: Few cases, few rounds, short turns; float32 and no compiler unless asked for.
-        compile_step: Whether to compile the training step too.
+        threads: number of threads.
+        rounds: number of rounds.
+        quick: few cases, few rounds, short turns; float32 and no compiler unless asked for.
+        compile_step: whether to compile the training step too.
 
     Raises:
-        OptionError: One is none of those.
+        OptionError: one is none of those.
 
     Example:
         >>> choose(groups=["tiny"], quick=True).peers

@@ -25,10 +25,10 @@ def training(
     """Return a function that trains for one step on the same data each time.
 
     Args:
-        model: It is changed.
-        network: Decides the shape of the data.
-        layout: One of `cases.LAYOUTS`.
-        graph: What computes the logits, or ``None`` for the model itself.
+        model: it is changed.
+        network: decides the shape of the data.
+        layout: one of `cases.LAYOUTS`.
+        graph: what computes the logits, or `None` for the model itself.
 
     Returns:
         The function, which returns the loss.
@@ -59,17 +59,17 @@ def measure(
     agree before anything is timed.
 
     Args:
-        network: What is trained.
-        layout: Memory format of images and weights.
-        rounds: Number of rounds.
-        seconds: How long a turn is to last; a step is longer on most machines.
-        compiled: Whether to time torch.compile of torch's variant too, which takes minutes.
+        network: what is trained.
+        layout: memory format of images and weights.
+        rounds: number of rounds.
+        seconds: how long a turn is to last; a step is longer on most machines.
+        compiled: whether to time torch.compile of torch's variant too, which takes minutes.
 
     Yields:
         What was measured, and what was left out.
 
     Raises:
-        RunError: Ours and torch's losses differ.
+        RunError: ours and torch's losses differ.
     """
     steps = _variants(network, layout)
     losses = {name: _losses(train) for name, train in steps.items()}

@@ -25,14 +25,14 @@ def interleaved(
     """Time jobs in rounds, each job once a round, in an order that changes from round to round.
 
     An order is drawn with a fixed seed and rotated from round to round until every job was first
-    once, then another is drawn. A job's turn has as many calls as last about ``seconds``, and at
+    once, then another is drawn. A job's turn has as many calls as last about `seconds`, and at
     least one; the number is found beforehand, which also warms the job up.
 
     Args:
-        jobs: What to time, by name.
-        rounds: Number of rounds.
-        seconds: How long a turn is to last.
-        clock: Tells the time in seconds.
+        jobs: what to time, by name.
+        rounds: number of rounds.
+        seconds: how long a turn is to last.
+        clock: tells the time in seconds.
 
     Returns:
         For each job the seconds of one call, one value a round.
@@ -63,7 +63,7 @@ def _orders(names: list[str], rounds: int) -> Iterator[list[str]]:
 
 
 def _enough(job: Timed, seconds: float, clock: Clock) -> int:
-    """Return how many calls last about ``seconds``; the first call is not counted."""
+    """Return how many calls last about `seconds`; the first call is not counted."""
     job()
     calls = 1
     while True:

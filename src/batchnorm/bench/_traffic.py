@@ -12,9 +12,9 @@ def minimal_bytes(case: Case, direction: str, tensor_bytes: int) -> int:
     count. A ReLU adds nothing: its mask follows from the input.
 
     Args:
-        case: What is timed.
-        direction: One of `cases.DIRECTIONS`.
-        tensor_bytes: Bytes of the input.
+        case: what is timed.
+        direction: one of `cases.DIRECTIONS`.
+        tensor_bytes: bytes of the input.
 
     Example:
         >>> from batchnorm.bench._cases import Case

@@ -17,10 +17,10 @@ class TextTable:
     """A table whose cells are words.
 
     Args:
-        title: What it shows.
-        columns: Their heads.
-        rows: The cells.
-        summaries: How many of the last rows sum up the others.
+        title: what it shows.
+        columns: their heads.
+        rows: the cells.
+        summaries: how many of the last rows sum up the others.
     """
 
     title: str

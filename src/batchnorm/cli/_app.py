@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from batchnorm._pages import own_version
-from batchnorm.cli import bench, convert, fold, insert, recalibrate, report, study
+from batchnorm.cli import _bench, _convert, _fold, _insert, _recalibrate, _report, _study
 from batchnorm.errors import BatchNormError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -20,13 +20,13 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.add_typer(study.app, name="study")
-app.command("report")(report.report)
-app.command("bench")(bench.bench)
-app.command("convert")(convert.convert)
-app.command("insert")(insert.insert)
-app.command("fold")(fold.fold)
-app.command("recalibrate")(recalibrate.recalibrate)
+app.add_typer(_study.app, name="study")
+app.command("report")(_report.report)
+app.command("bench")(_bench.bench)
+app.command("convert")(_convert.convert)
+app.command("insert")(_insert.insert)
+app.command("fold")(_fold.fold)
+app.command("recalibrate")(_recalibrate.recalibrate)
 
 
 @app.callback(invoke_without_command=True)
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
     Args:
-        arguments: The arguments after ``batchnorm``.
+        arguments: the arguments after ``batchnorm``.
 
     Returns:
         The exit code: 0, 2 for bad input, 130 for Ctrl-C.

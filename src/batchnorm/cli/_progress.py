@@ -14,7 +14,7 @@ def following(title: str) -> Iterator[Callable[[lab.Progress], None]]:
     """Show a bar on stderr while the work reports how far it is.
 
     Args:
-        title: What is going on.
+        title: what is going on.
 
     Yields:
         The function to tell.
@@ -28,7 +28,7 @@ def counting(unit: str) -> Iterator[Callable[[float, float, str], None]]:
     """Show a bar on stderr that names what is being done.
 
     Args:
-        unit: What is counted.
+        unit: what is counted.
 
     Yields:
         The function to tell how much is done, of how much, and what is being done.

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batchnorm.lab import Study
-from batchnorm.lab.judging.findings import Findings
+from batchnorm.lab.judging._findings import Findings
 from batchnorm.lab.ledger import Ledger
 
 _COLOURS = {

@@ -9,11 +9,10 @@ from torch import Tensor
 from batchnorm import _axes, ops
 from batchnorm._moments import Moments
 from batchnorm.errors import OptionError
+from batchnorm.functional._batch import Batch, Weights
+from batchnorm.functional._checks import check_finite
+from batchnorm.functional._options import Options
 from batchnorm.kernels import Call, Epilogue, RunningStats
-
-from ._batch import Batch, Weights
-from ._checks import check_finite
-from ._options import Options
 
 Affine = tuple[Tensor | None, Tensor | None]
 

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from batchnorm import ops
 from batchnorm.errors import DeviceError, DTypeError, ShapeError
-
-from ._checks import check_residual
+from batchnorm.functional._checks import check_residual
 
 
 class Batch(NamedTuple):

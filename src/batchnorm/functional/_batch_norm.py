@@ -3,11 +3,16 @@
 from torch import Tensor
 
 from batchnorm._moments import Moments
-
-from ._apply import evaluate, measure, train
-from ._batch import Batch
-from ._checks import check_count, check_counter, check_eps, check_input, check_statistics
-from ._options import epilogue_of, options_of
+from batchnorm.functional._apply import evaluate, measure, train
+from batchnorm.functional._batch import Batch
+from batchnorm.functional._checks import (
+    check_count,
+    check_counter,
+    check_eps,
+    check_input,
+    check_statistics,
+)
+from batchnorm.functional._options import epilogue_of, options_of
 
 
 def batch_norm(

@@ -8,9 +8,8 @@ from torch import Tensor
 from batchnorm import _axes
 from batchnorm._moments import Moments
 from batchnorm.errors import CountError, OptionError, ShapeError
-
-from ._checks import check_count, check_eps, check_input, check_statistics
-from ._whitening import whitening_matrix
+from batchnorm.functional._checks import check_count, check_eps, check_input, check_statistics
+from batchnorm.functional._whitening import whitening_matrix
 
 
 class Comoments(NamedTuple):

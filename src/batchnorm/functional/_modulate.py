@@ -3,11 +3,10 @@
 from torch import Tensor
 
 from batchnorm.errors import ChannelError, DeviceError
+from batchnorm.functional._batch import Batch
+from batchnorm.functional._checks import check_input, check_parameter_dtype
+from batchnorm.functional._options import epilogue_of
 from batchnorm.kernels import _eager
-
-from ._batch import Batch
-from ._checks import check_input, check_parameter_dtype
-from ._options import epilogue_of
 
 
 def modulate(

@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 
 from batchnorm.errors import OptionError
-
-from ._batch_norm import normalize
-from ._checks import check_input, check_statistics
+from batchnorm.functional._batch_norm import normalize
+from batchnorm.functional._checks import check_input, check_statistics
 
 
 def renorm_corrections(

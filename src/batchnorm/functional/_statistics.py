@@ -5,9 +5,8 @@ from torch import Tensor
 
 from batchnorm import ops
 from batchnorm._moments import Moments
-
-from ._checks import check_finite
-from ._options import options_of
+from batchnorm.functional._checks import check_finite
+from batchnorm.functional._options import options_of
 
 
 def update_running_(

@@ -4,15 +4,15 @@
 compiled for the processor.
 """
 
-from ._call import PLAIN as PLAIN
-from ._call import Backward as Backward
-from ._call import Call as Call
-from ._call import Epilogue as Epilogue
-from ._call import Forward as Forward
-from ._call import GradientCall as GradientCall
-from ._call import gradient_dtype as gradient_dtype
-from ._running import RunningStats as RunningStats
-from ._running import update_ as update_
-from ._select import available as available
-from ._select import backend as backend
-from ._select import current as current
+from batchnorm.kernels._call import PLAIN as PLAIN
+from batchnorm.kernels._call import Backward as Backward
+from batchnorm.kernels._call import Call as Call
+from batchnorm.kernels._call import Epilogue as Epilogue
+from batchnorm.kernels._call import Forward as Forward
+from batchnorm.kernels._call import GradientCall as GradientCall
+from batchnorm.kernels._call import gradient_dtype as gradient_dtype
+from batchnorm.kernels._running import RunningStats as RunningStats
+from batchnorm.kernels._running import update_ as update_
+from batchnorm.kernels._select import available as available
+from batchnorm.kernels._select import backend as backend
+from batchnorm.kernels._select import current as current

@@ -10,9 +10,8 @@ from typing import Protocol, cast
 import torch
 
 from batchnorm.errors import BackendError
-
-from ._call import Backward, Call, Forward, GradientCall
-from ._running import RunningStats
+from batchnorm.kernels._call import Backward, Call, Forward, GradientCall
+from batchnorm.kernels._running import RunningStats
 
 _log = logging.getLogger("batchnorm")
 

@@ -7,9 +7,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm.errors import OptionError
-
-from ._decorrelated import DecorrelatedLayer
-from ._layer import Layer
+from batchnorm.nn._decorrelated import DecorrelatedLayer
+from batchnorm.nn._layer import Layer
 
 _OURS = (Layer, DecorrelatedLayer)
 

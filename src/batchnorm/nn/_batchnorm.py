@@ -2,7 +2,7 @@
 
 import torch
 
-from ._layer import Layer
+from batchnorm.nn._layer import Layer
 
 
 class BatchNorm1d(Layer, torch.nn.BatchNorm1d):

@@ -7,10 +7,9 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from batchnorm.errors import DTypeError, OptionError, ShapeError
-
-from ._conditional import ConditionalLayer
-from ._layer import Device, LayerOptions
-from ._trace import node, traced
+from batchnorm.nn._conditional import ConditionalLayer
+from batchnorm.nn._layer import Device, LayerOptions
+from batchnorm.nn._trace import node, traced
 
 
 class _ClassConditional(ConditionalLayer):

@@ -9,9 +9,8 @@ from batchnorm import functional
 from batchnorm.functional._batch import Batch
 from batchnorm.functional._modulate import check_modulation
 from batchnorm.kernels import PLAIN
-
-from ._layer import Device, Layer, LayerOptions
-from ._trace import node, traced
+from batchnorm.nn._layer import Device, Layer, LayerOptions
+from batchnorm.nn._trace import node, traced
 
 
 class ConditionalLayer(Layer):

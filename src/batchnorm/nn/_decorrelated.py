@@ -10,12 +10,11 @@ from batchnorm._moments import Moments
 from batchnorm.functional import Comoments
 from batchnorm.functional._decorrelate import check_groups, check_shrinkage
 from batchnorm.functional._whitening import check_method
-
-from ._layer import Device, check_ndim, recomputing
-from ._layout import laid_out
-from ._modes import Modes
-from ._precision import FullPrecision
-from ._trace import node, traced
+from batchnorm.nn._layer import Device, check_ndim, recomputing
+from batchnorm.nn._layout import laid_out
+from batchnorm.nn._modes import Modes
+from batchnorm.nn._precision import FullPrecision
+from batchnorm.nn._trace import node, traced
 
 
 class DecorrelatedLayer(Modes, FullPrecision):

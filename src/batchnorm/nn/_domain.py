@@ -7,12 +7,15 @@ from torch import Tensor, nn
 
 from batchnorm.errors import CountError, DTypeError, OptionError, ShapeError
 from batchnorm.functional._batch import Batch
-
-from ._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from ._conditional import ConditionalBatchNorm1d, ConditionalBatchNorm2d, ConditionalBatchNorm3d
-from ._layer import Device, Layer, LayerOptions, check_ndim
-from ._layout import laid_out
-from ._trace import node, traced
+from batchnorm.nn._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from batchnorm.nn._conditional import (
+    ConditionalBatchNorm1d,
+    ConditionalBatchNorm2d,
+    ConditionalBatchNorm3d,
+)
+from batchnorm.nn._layer import Device, Layer, LayerOptions, check_ndim
+from batchnorm.nn._layout import laid_out
+from batchnorm.nn._trace import node, traced
 
 
 class DomainLayer(nn.Module):

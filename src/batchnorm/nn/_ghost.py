@@ -9,9 +9,8 @@ from batchnorm.errors import CountError, OptionError
 from batchnorm.functional._apply import Affine
 from batchnorm.functional._batch import Batch
 from batchnorm.functional._options import Options
-
-from ._layer import Device, Layer, LayerOptions
-from ._layout import laid_out
+from batchnorm.nn._layer import Device, Layer, LayerOptions
+from batchnorm.nn._layout import laid_out
 
 
 class _Ghost(Layer):

@@ -9,8 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import _axes, functional
 from batchnorm._moments import Moments
-
-from ._layer import Layer
+from batchnorm.nn._layer import Layer
 
 
 @torch.no_grad()

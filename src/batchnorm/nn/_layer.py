@@ -21,10 +21,9 @@ from batchnorm.functional._checks import (
 )
 from batchnorm.functional._options import Options, options_of
 from batchnorm.kernels import RunningStats
-
-from ._modes import Modes
-from ._precision import REDUCED_PRECISION, FullPrecision
-from ._trace import node, traced
+from batchnorm.nn._modes import Modes
+from batchnorm.nn._precision import REDUCED_PRECISION, FullPrecision
+from batchnorm.nn._trace import node, traced
 
 _USUAL = {
     "nonfinite": "skip",

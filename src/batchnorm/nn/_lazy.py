@@ -9,9 +9,8 @@ from typing import Any, Unpack
 import torch
 
 from batchnorm.functional._options import options_of
-
-from ._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from ._layer import Device, Layer, LayerOptions
+from batchnorm.nn._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+from batchnorm.nn._layer import Device, Layer, LayerOptions
 
 
 class _LazyLayer(Layer):

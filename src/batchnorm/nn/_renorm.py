@@ -14,8 +14,7 @@ from batchnorm.functional._batch import Batch
 from batchnorm.functional._modulate import check_modulation
 from batchnorm.functional._options import Options
 from batchnorm.functional._renorm import check_renorm
-
-from ._layer import Device, Layer, LayerOptions, recomputing
+from batchnorm.nn._layer import Device, Layer, LayerOptions, recomputing
 
 
 class RenormWarmup(NamedTuple):

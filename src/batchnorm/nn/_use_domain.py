@@ -6,8 +6,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from batchnorm.errors import OptionError
-
-from ._domain import DomainLayer
+from batchnorm.nn._domain import DomainLayer
 
 
 @contextmanager

@@ -6,9 +6,9 @@ derivative as a `torch.autograd.Function`: `torch.library.register_autograd` wou
 at nearly twice the cost of a call.
 """
 
-from . import _register as _register
-from ._differentiable import forward as forward
-from ._differentiable import update_ as update_
-from ._differentiable import weighted as weighted
-from ._watch import is_plain_eager as is_plain_eager
-from ._watch import tracing as tracing
+from batchnorm.ops import _register as _register
+from batchnorm.ops._differentiable import forward as forward
+from batchnorm.ops._differentiable import update_ as update_
+from batchnorm.ops._differentiable import weighted as weighted
+from batchnorm.ops._watch import is_plain_eager as is_plain_eager
+from batchnorm.ops._watch import tracing as tracing

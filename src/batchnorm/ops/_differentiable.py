@@ -16,11 +16,10 @@ from batchnorm.kernels import (
     RunningStats,
     _eager,
 )
-
-from . import _composite, _move
-from ._double_backward import double_backward
-from ._schemas import backward_op, forward_op
-from ._watch import exporting, is_plain_eager, transformed
+from batchnorm.ops import _composite, _move
+from batchnorm.ops._double_backward import double_backward
+from batchnorm.ops._schemas import backward_op, forward_op
+from batchnorm.ops._watch import exporting, is_plain_eager, transformed
 
 
 def forward(call: Call, running: RunningStats | None = None) -> Forward:

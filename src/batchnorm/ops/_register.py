@@ -8,10 +8,9 @@ from torch import _C, Tensor
 
 from batchnorm import kernels
 from batchnorm.kernels import Backward, Call, Forward, GradientCall, _mask, gradient_dtype
-
-from . import _composite, _move
-from ._differentiable import BatchNorm, BatchNormGradient, Work, compute_backward
-from ._schemas import backward_op, forward_op, library
+from batchnorm.ops import _composite, _move
+from batchnorm.ops._differentiable import BatchNorm, BatchNormGradient, Work, compute_backward
+from batchnorm.ops._schemas import backward_op, forward_op, library
 
 
 def compute_forward(*arguments: Any) -> Forward:

@@ -11,10 +11,10 @@ import pytest
 from batchnorm import lab
 from batchnorm.lab import ledger
 from batchnorm.lab.ledger import OUTCOMES, Ledger, Part
-from batchnorm.lab.report import claims_page as page
-from batchnorm.lab.report.study_page import render
-from batchnorm.lab.studies.convergence import CONVERGENCE
-from batchnorm.lab.studies.noisy import NOISY
+from batchnorm.lab.report import _claims_page as page
+from batchnorm.lab.report._study_page import render
+from batchnorm.lab.studies._convergence import CONVERGENCE
+from batchnorm.lab.studies._noisy import NOISY
 from support.lab import made_up
 from support.lab.ledgers import FEW, keep
 from support.processes.browser import browser, eventually, opened, quiet_and_alone

@@ -5,8 +5,8 @@ import re
 
 import pytest
 
-from batchnorm.lab.judging.estimates import Difference, Extreme, Level, Ratio
-from batchnorm.lab.judging.figures import (
+from batchnorm.lab.judging._estimates import Difference, Extreme, Level, Ratio
+from batchnorm.lab.judging._figures import (
     Axis,
     Bars,
     Curve,
@@ -18,9 +18,9 @@ from batchnorm.lab.judging.figures import (
     Points,
     Table,
 )
-from batchnorm.lab.judging.findings import Effect
-from batchnorm.lab.report.forest import forest
-from batchnorm.lab.report.thumbnails import coloured, thumbnail
+from batchnorm.lab.judging._findings import Effect
+from batchnorm.lab.report._forest import forest
+from batchnorm.lab.report._thumbnails import coloured, thumbnail
 from support.lab.drawings import parsed
 
 ARMS = ("a", "b")

@@ -6,7 +6,7 @@ import pytest
 
 from batchnorm import lab
 from batchnorm.lab import ledger
-from batchnorm.lab.report import claims_page as page
+from batchnorm.lab.report import _claims_page as page
 
 FEW = ("convergence", "scale-invariance", "outside-gradient")
 

@@ -1,6 +1,6 @@
 """Runs whose records were made up, so that what a study must find in them is known."""
 
-from batchnorm.lab.judging.results import Results, TrialResult
+from batchnorm.lab.judging._results import Results, TrialResult
 
 CONFIG = {
     "task": "digits",

@@ -9,12 +9,12 @@ from batchnorm.bench._providers._subjects import Inputs
 def converted(inputs: Inputs) -> Inputs:
     """Return the same values in the layout that a network of oneDNN's layers has.
 
-    ``to_mkldnn`` alone keeps the plain layout, in which oneDNN's batch normalization is several
+    `to_mkldnn` alone keeps the plain layout, in which oneDNN's batch normalization is several
     times slower than behind one of its convolutions. So images go through a convolution with the
     identity, which changes no value.
 
     Args:
-        inputs: Dense tensors.
+        inputs: dense tensors.
 
     Example:
         >>> from batchnorm.bench._cases import Case

@@ -23,9 +23,9 @@ class Operator:
     """Three operators on one set of tensors.
 
     Args:
-        forward: Normalizes with the statistics of the batch.
-        backward: Returns the three gradients.
-        inference: Normalizes with population statistics.
+        forward: normalizes with the statistics of the batch.
+        backward: returns the three gradients.
+        inference: normalizes with population statistics.
     """
 
     forward: Callable[[], object]

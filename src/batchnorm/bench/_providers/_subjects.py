@@ -18,11 +18,11 @@ class Inputs:
     """The tensors of a case, the same for every provider.
 
     Args:
-        x: The input.
-        residual: Like the input, or ``None``.
-        dy: Gradient of the output, like the input.
-        weight: Scale, float32 ``(C,)``.
-        bias: Shift, float32 ``(C,)``.
+        x: the input.
+        residual: like the input, or `None`.
+        dy: gradient of the output, like the input.
+        weight: scale, float32 ``(C,)``.
+        bias: shift, float32 ``(C,)``.
     """
 
     x: Tensor
@@ -46,9 +46,9 @@ def draw(case: Case, dtype: str, layout: str) -> Inputs:
     """Draw the tensors of a case.
 
     Args:
-        case: Decides the shape.
-        dtype: Name of the dtype of the input; parameters are float32 beside all of them.
-        layout: One of `cases.LAYOUTS`.
+        case: decides the shape.
+        dtype: name of the dtype of the input; parameters are float32 beside all of them.
+        layout: one of `cases.LAYOUTS`.
 
     Example:
         >>> from batchnorm.bench._cases import Case
@@ -81,15 +81,15 @@ class Block:
 
     - ``forward`` runs the block with gradients enabled for the input, the residual and the
       parameters, updates the running statistics, and drops output and graph.
-    - ``backward`` differentiates one graph again and again by ``torch.autograd.grad`` with
+    - ``backward`` differentiates one graph again and again by `torch.autograd.grad` with
       ``retain_graph=True``: the gradients of input, residual, weight and bias, fresh each time.
     - ``forward-backward`` is both, the graph released.
     - ``inference`` runs the block in evaluation mode without gradients.
 
     Args:
-        call: Takes the input, and the residual where there is one.
-        inputs: The tensors.
-        parameters: Weight and bias of the layer.
+        call: takes the input, and the residual where there is one.
+        inputs: the tensors.
+        parameters: weight and bias of the layer.
     """
 
     call: Callable[..., Tensor]
@@ -112,6 +112,6 @@ class Block:
 
 
 def copying(x: Tensor) -> Timed:
-    """Return a copy between two tensors like ``x`` that exist beforehand."""
+    """Return a copy between two tensors like `x` that exist beforehand."""
     source, target = torch.randn_like(x), torch.zeros_like(x)
     return lambda: target.copy_(source)

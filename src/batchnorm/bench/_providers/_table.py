@@ -27,11 +27,11 @@ class Provider:
     """Something that can normalize.
 
     Args:
-        name: How tables call it.
-        title: What it is.
-        levels: How it is built, for each level that it has.
-        optional: Whether a combination that it refuses is left out, with the reason.
-        missing: Returns why it is not available here at all, or ``None``.
+        name: how tables call it.
+        title: what it is.
+        levels: how it is built, for each level that it has.
+        optional: whether a combination that it refuses is left out, with the reason.
+        missing: returns why it is not available here at all, or `None`.
     """
 
     name: str
@@ -41,14 +41,14 @@ class Provider:
     missing: Callable[[], str | None] = lambda: None
 
     def absence(self, level: str) -> str | None:
-        """Return why this provider is not at a level, or ``None`` where it is."""
+        """Return why this provider is not at a level, or `None` where it is."""
         if level not in self.levels:
             return f"there is no {level} level of it"
         return self.missing()
 
 
 def compiler_missing() -> str | None:
-    """Return why torch.compile cannot work, or ``None``."""
+    """Return why torch.compile cannot work, or `None`."""
     wanted = os.environ.get("CXX") or ("clang++" if platform.system() == "Darwin" else "g++")
     if shutil.which(wanted) is None:
         return "torch.compile needs a C++ compiler, and g++ (or what CXX names) was not found"
@@ -56,7 +56,7 @@ def compiler_missing() -> str | None:
 
 
 def onednn_missing() -> str | None:
-    """Return why oneDNN cannot be used, or ``None``."""
+    """Return why oneDNN cannot be used, or `None`."""
     if torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call] # no types there
         return None
     return "this build of PyTorch has no oneDNN"

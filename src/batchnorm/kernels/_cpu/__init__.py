@@ -7,14 +7,13 @@ from torch import Tensor
 
 from batchnorm.kernels import _eager, _mask
 from batchnorm.kernels._call import Backward, Call, Forward, GradientCall, gradient_dtype
+from batchnorm.kernels._cpu import _context as at
+from batchnorm.kernels._cpu._compile import update_kernel
+from batchnorm.kernels._cpu._launch import Launch, fresh, launch, run
+from batchnorm.kernels._cpu._memory import processor_has
+from batchnorm.kernels._cpu._running import context_of
+from batchnorm.kernels._cpu._values import STORED
 from batchnorm.kernels._running import RunningStats, update_
-
-from . import _context as at
-from ._compile import update_kernel
-from ._launch import Launch, fresh, launch, run
-from ._memory import processor_has
-from ._running import context_of
-from ._values import STORED
 
 if platform.machine().lower() in ("x86_64", "amd64") and not processor_has("f16c"):
     raise ImportError("it needs a processor that converts float16 (F16C, from 2012 on)")

@@ -3,9 +3,16 @@
 Where several tasks share a channel, one of them is its owner and writes what is found.
 """
 
-from . import _context as at
-from ._memory import FLOAT64, get, inlined, pointer, put, real
-from ._values import around_mean, factors_of, give, line_of, parameter, scale_of
+from batchnorm.kernels._cpu import _context as at
+from batchnorm.kernels._cpu._memory import FLOAT64, get, inlined, pointer, put, real
+from batchnorm.kernels._cpu._values import (
+    around_mean,
+    factors_of,
+    give,
+    line_of,
+    parameter,
+    scale_of,
+)
 
 
 @inlined

@@ -10,7 +10,7 @@ from typing import Any
 
 from numba import cfunc, types
 
-from . import _planes, _rows, _running
+from batchnorm.kernels._cpu import _planes, _rows, _running
 
 _log = logging.getLogger("batchnorm")
 _lock = threading.RLock()

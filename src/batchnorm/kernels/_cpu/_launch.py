@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ._compile import kernel, update_kernel
-from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
-from ._plan import plan
-from ._pool import FRESH_PAGES, cache_sizes, parallel_for, prefer_huge_pages
-from ._values import IDENTITY, LEAKY_RELU, RELU, SILU
+from batchnorm.kernels._cpu._compile import kernel, update_kernel
+from batchnorm.kernels._cpu._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
+from batchnorm.kernels._cpu._plan import plan
+from batchnorm.kernels._cpu._pool import FRESH_PAGES, cache_sizes, parallel_for, prefer_huge_pages
+from batchnorm.kernels._cpu._values import IDENTITY, LEAKY_RELU, RELU, SILU
 
 _STORAGE = {
     torch.float64: FLOAT64,

@@ -6,7 +6,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from ._vectors import Mask, broadcast, call, lanes, place_of, suffix
+from batchnorm.kernels._cpu._vectors import Mask, broadcast, call, lanes, place_of, suffix
 
 WORD = 8  # lanes to a word of the bits that are kept
 

@@ -4,11 +4,11 @@ import math
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from . import _context as at
-from . import _pool
-from ._masks import WORD
-from ._planes import CHUNK
-from ._vectors import MOST
+from batchnorm.kernels._cpu import _context as at
+from batchnorm.kernels._cpu import _pool
+from batchnorm.kernels._cpu._masks import WORD
+from batchnorm.kernels._cpu._planes import CHUNK
+from batchnorm.kernels._cpu._vectors import MOST
 
 LONG = 32  # values of a plane from which on vectors fill it well
 SHORT = 64  # columns below which several rows are put side by side

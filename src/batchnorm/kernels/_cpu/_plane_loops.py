@@ -7,7 +7,7 @@ What is read next lies `ahead`, where that is not just behind the chunk.
 import numpy as np
 from numba import njit
 
-from ._chunks import (
+from batchnorm.kernels._cpu._chunks import (
     gradient_at,
     input_gradient_at,
     last_vector,
@@ -15,10 +15,10 @@ from ._chunks import (
     normalize_at,
     whole,
 )
-from ._masks import first
-from ._memory import get, inlined, offset, rounded
-from ._values import FAR, HUGE, TINY
-from ._vectors import fma, like, load, prefetch, splat, total, wide, width
+from batchnorm.kernels._cpu._masks import first
+from batchnorm.kernels._cpu._memory import get, inlined, offset, rounded
+from batchnorm.kernels._cpu._values import FAR, HUGE, TINY
+from batchnorm.kernels._cpu._vectors import fma, like, load, prefetch, splat, total, wide, width
 
 
 @inlined

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from . import _context as at
-from ._channels import population, settle, settle_gradients, settled_line
-from ._chunks import Places, Tail, Targets, flush, moved, targets_at, words
-from ._masks import WORD, first
-from ._memory import (
+from batchnorm.kernels._cpu import _context as at
+from batchnorm.kernels._cpu._channels import population, settle, settle_gradients, settled_line
+from batchnorm.kernels._cpu._chunks import Places, Tail, Targets, flush, moved, targets_at, words
+from batchnorm.kernels._cpu._masks import WORD, first
+from batchnorm.kernels._cpu._memory import (
     BITS,
     FLOAT64,
     address,
@@ -27,7 +27,7 @@ from ._memory import (
     rounded,
     run_kernel,
 )
-from ._plane_loops import (
+from batchnorm.kernels._cpu._plane_loops import (
     centre_of,
     gradient_sums,
     gradient_sums_in_float64,
@@ -35,8 +35,8 @@ from ._plane_loops import (
     moments,
     normalize,
 )
-from ._values import HUGE, RELU, moments_of
-from ._vectors import splat, width
+from batchnorm.kernels._cpu._values import HUGE, RELU, moments_of
+from batchnorm.kernels._cpu._vectors import splat, width
 
 CHUNK = 2048  # values that stay in the first-level cache between two steps, at most
 

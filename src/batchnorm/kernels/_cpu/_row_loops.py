@@ -7,8 +7,8 @@ What is written is written a row at a time, in the order of memory.
 import numpy as np
 from numba import njit
 
-from . import _context as at
-from ._chunks import (
+from batchnorm.kernels._cpu import _context as at
+from batchnorm.kernels._cpu._chunks import (
     gradient_at,
     input_gradient_at,
     last_vector,
@@ -17,9 +17,20 @@ from ._chunks import (
     whole,
     words,
 )
-from ._masks import WORD, first, where
-from ._memory import get, inlined, offset, put, rounded
-from ._vectors import accumulate, fma, like, load, prefetch, splat, store, total, wide, width
+from batchnorm.kernels._cpu._masks import WORD, first, where
+from batchnorm.kernels._cpu._memory import get, inlined, offset, put, rounded
+from batchnorm.kernels._cpu._vectors import (
+    accumulate,
+    fma,
+    like,
+    load,
+    prefetch,
+    splat,
+    store,
+    total,
+    wide,
+    width,
+)
 
 # In sums of float64 LLVM may choose the order; NaN and infinity survive.
 SUMS = {"reassoc", "contract", "nsz"}

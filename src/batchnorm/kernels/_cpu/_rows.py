@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from . import _context as at
-from ._channels import population, settle, settle_gradients, settled_line
-from ._chunks import Places, Tail, Targets, flush, moved, targets_at, words
-from ._masks import WORD
-from ._memory import (
+from batchnorm.kernels._cpu import _context as at
+from batchnorm.kernels._cpu._channels import population, settle, settle_gradients, settled_line
+from batchnorm.kernels._cpu._chunks import Places, Tail, Targets, flush, moved, targets_at, words
+from batchnorm.kernels._cpu._masks import WORD
+from batchnorm.kernels._cpu._memory import (
     BITS,
     FLOAT32,
     FLOAT64,
@@ -33,7 +33,7 @@ from ._memory import (
     rounded,
     run_kernel,
 )
-from ._row_loops import (
+from batchnorm.kernels._cpu._row_loops import (
     add_moments,
     add_products,
     exact_moments,
@@ -44,8 +44,8 @@ from ._row_loops import (
     normalize,
     spread,
 )
-from ._values import FAR, HUGE, RELU, TINY, moments_of
-from ._vectors import MOST, splat
+from batchnorm.kernels._cpu._values import FAR, HUGE, RELU, TINY, moments_of
+from batchnorm.kernels._cpu._vectors import MOST, splat
 
 RUN = 16  # strips that the second pass takes in their order
 

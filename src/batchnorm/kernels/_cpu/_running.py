@@ -11,9 +11,7 @@ import numpy as np
 from torch import Tensor
 from torch.autograd.graph import increment_version
 
-from batchnorm.kernels._running import RunningStats
-
-from ._memory import (
+from batchnorm.kernels._cpu._memory import (
     BFLOAT16,
     FLOAT16,
     FLOAT32,
@@ -27,7 +25,8 @@ from ._memory import (
     real,
     rounded,
 )
-from ._values import AS_BFLOAT16, AS_FLOAT16, AS_FLOAT32, AS_FLOAT64, STORED
+from batchnorm.kernels._cpu._values import AS_BFLOAT16, AS_FLOAT16, AS_FLOAT32, AS_FLOAT64, STORED
+from batchnorm.kernels._running import RunningStats
 
 (
     CHANNELS,

@@ -7,9 +7,19 @@ import torch
 from numba import types
 from numba.extending import overload
 
-from ._masks import at_most, where
-from ._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64, get, inlined, pointer, put, rounded
-from ._vectors import exponential_in_float64, fma, like, power_of_two
+from batchnorm.kernels._cpu._masks import at_most, where
+from batchnorm.kernels._cpu._memory import (
+    BFLOAT16,
+    FLOAT16,
+    FLOAT32,
+    FLOAT64,
+    get,
+    inlined,
+    pointer,
+    put,
+    rounded,
+)
+from batchnorm.kernels._cpu._vectors import exponential_in_float64, fma, like, power_of_two
 
 # Sums of squares that float32 holds with all its digits lie between these.
 TINY, HUGE = 1e-30, 1e38

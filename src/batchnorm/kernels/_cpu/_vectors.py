@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-from ._memory import FLOAT64, arithmetic, narrow, processor_has, widen
+from batchnorm.kernels._cpu._memory import FLOAT64, arithmetic, narrow, processor_has, widen
 
 if processor_has("avx512f"):
     REGISTER = 64  # bytes

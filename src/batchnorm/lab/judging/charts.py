@@ -10,10 +10,10 @@ import numpy as np
 from batchnorm.errors import RunError
 from batchnorm.lab.design import Settings
 from batchnorm.lab.judging import comparison
+from batchnorm.lab.judging._estimates import Median
+from batchnorm.lab.judging._figures import ACCURACY, STEPS, Axis, Bars, Curve, Curves, Point
+from batchnorm.lab.judging._results import Results
 from batchnorm.lab.judging.comparison import Rank, Setting, Value
-from batchnorm.lab.judging.estimates import Median
-from batchnorm.lab.judging.figures import ACCURACY, STEPS, Axis, Bars, Curve, Curves, Point
-from batchnorm.lab.judging.results import Results
 
 
 def accuracy_curves(
@@ -22,10 +22,10 @@ def accuracy_curves(
     """Return the test accuracy by step of each arm at its best setting.
 
     Args:
-        results: The run.
-        rank: Order of the settings; the first one is taken.
-        best_for: What for, in words.
-        where: Values that some of the settings must have.
+        results: the run.
+        rank: order of the settings; the first one is taken.
+        best_for: what for, in words.
+        where: values that some of the settings must have.
     """
     chosen = [comparison.best(results, arm.name, rank, where) for arm in results.study.arms]
     chance = results.trials[0].chance
@@ -68,11 +68,11 @@ def listed(
     """Return the median of a list that was measured, with a band from smallest to largest.
 
     Args:
-        results: The run.
-        setting: The one whose trials are taken.
-        key: The field that holds the list.
-        x: The values along the other axis.
-        label: What to call it, in place of the arm's label.
+        results: the run.
+        setting: the one whose trials are taken.
+        key: the field that holds the list.
+        x: the values along the other axis.
+        label: what to call it, in place of the arm's label.
     """
     rows = np.array([trial.listed(key) for trial in setting.trials])
     found = curve(
@@ -92,14 +92,14 @@ def sweep(
     """Return the median of a value of each arm by one setting of the grid, with its interval.
 
     Args:
-        results: The run.
-        axis: The setting.
-        value: What is drawn.
-        rank: Order of the other settings; the first one is taken.
-        where: Values that some of the other settings must have.
+        results: the run.
+        axis: the setting.
+        value: what is drawn.
+        rank: order of the other settings; the first one is taken.
+        where: values that some of the other settings must have.
 
     Raises:
-        RunError: No trial of any arm has them.
+        RunError: no trial of any arm has them.
     """
     curves = []
     for arm in results.study.arms:
@@ -132,12 +132,12 @@ def accuracy_sweep(
     """Return the accuracy at the end by one setting of the grid, each arm at its best others.
 
     Args:
-        results: The run.
-        axis: The setting.
-        title: What a reader calls the figure.
-        caption: How to read it.
-        marks: Accuracies to draw a line at.
-        where: Values that some of the other settings must have.
+        results: the run.
+        axis: the setting.
+        title: what a reader calls the figure.
+        caption: how to read it.
+        marks: accuracies to draw a line at.
+        where: values that some of the other settings must have.
     """
     found = sweep(results, axis, lambda trial: trial.final_accuracy, where=where)
     return Curves(title, caption, log_axis(results, axis), ACCURACY, found, marks)
@@ -161,13 +161,13 @@ def bars(
     """Return the median of a value of each arm in groups of bars.
 
     Args:
-        results: The run.
-        groups: The name of each group, and which setting of an arm it shows.
-        value: What is drawn.
-        title: What a reader calls the figure.
-        caption: How to read it.
-        axis: What the values are.
-        zoomed: Whether the axis leaves out what no bar differs in.
+        results: the run.
+        groups: the name of each group, and which setting of an arm it shows.
+        value: what is drawn.
+        title: what a reader calls the figure.
+        caption: how to read it.
+        axis: what the values are.
+        zoomed: whether the axis leaves out what no bar differs in.
     """
     found = []
     for (group, choose), arm in product(groups, results.study.arms):
@@ -194,9 +194,9 @@ def bands(results: Results, setting: Setting, fields: tuple[str, str, str]) -> C
     """Return three fields by step in the first trial of a setting.
 
     Args:
-        results: The run.
-        setting: The one whose first trial is taken.
-        fields: The middle, the lower and the upper one.
+        results: the run.
+        setting: the one whose first trial is taken.
+        fields: the middle, the lower and the upper one.
     """
     length = len(results.schedule)
     trial = setting.trials[0]

@@ -9,8 +9,8 @@ import numpy as np
 from batchnorm.errors import RunError
 from batchnorm.lab.design import Settings
 from batchnorm.lab.judging import intervals
-from batchnorm.lab.judging.estimates import Difference, Extreme, Median, Offset, Ratio
-from batchnorm.lab.judging.results import Results, TrialResult
+from batchnorm.lab.judging._estimates import Difference, Extreme, Median, Offset, Ratio
+from batchnorm.lab.judging._results import Results, TrialResult
 
 Value = Callable[[TrialResult], float]
 Rank = Callable[["Setting"], tuple[float, ...]]
@@ -26,9 +26,9 @@ class Setting:
     """An arm at one point of the grid.
 
     Args:
-        arm: Name of the arm.
-        at: The point.
-        trials: Its trials, by seed.
+        arm: name of the arm.
+        at: the point.
+        trials: its trials, by seed.
     """
 
     arm: str
@@ -57,9 +57,9 @@ def settings(results: Results, arm: str, where: Settings | None = None) -> Itera
     """Yield every setting of an arm that has a whole trial.
 
     Args:
-        results: The run.
-        arm: Name of the arm.
-        where: Values that some of the settings must have.
+        results: the run.
+        arm: name of the arm.
+        where: values that some of the settings must have.
     """
     wanted = (where or {}).items()
     for point in results.plan.points():
@@ -82,13 +82,13 @@ def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) 
     """Return the best setting of an arm.
 
     Args:
-        results: The run.
-        arm: Name of the arm.
-        rank: The smaller, the better.
-        where: Values that some of the settings must have.
+        results: the run.
+        arm: name of the arm.
+        rank: the smaller, the better.
+        where: values that some of the settings must have.
 
     Raises:
-        RunError: The arm has no whole trial there.
+        RunError: the arm has no whole trial there.
     """
     candidates = list(settings(results, arm, where))
     if not candidates:
@@ -104,8 +104,8 @@ def best_of_each(results: Results, rank: Rank) -> dict[str, Setting]:
     """Return the best setting of each arm, by the name of the arm.
 
     Args:
-        results: The run.
-        rank: The smaller, the better.
+        results: the run.
+        rank: the smaller, the better.
     """
     return {arm.name: best(results, arm.name, rank) for arm in results.study.arms}
 
@@ -114,7 +114,7 @@ def only(results: Results, arm: str, where: Settings) -> Setting:
     """Return the setting of an arm that has these values, which are all that are swept.
 
     Raises:
-        RunError: It has no whole trial.
+        RunError: it has no whole trial.
     """
     return best(results, arm, lambda _: (), where)
 
@@ -128,9 +128,9 @@ def edges(results: Results, setting: Setting, given: Collection[str] = ()) -> tu
     """Return in which directions a better setting might lie outside the grid.
 
     Args:
-        results: The run.
-        setting: One that was picked.
-        given: Settings of it that were not picked.
+        results: the run.
+        setting: one that was picked.
+        given: settings of it that were not picked.
     """
     found = []
     for name in reversed([*setting.at]):
@@ -145,13 +145,13 @@ def ratio(above: Setting, below: Setting, value: Value, limit: float = math.inf)
     """Return the ratio of the medians of two settings over the seeds that both have.
 
     Args:
-        above: The numerator.
-        below: The denominator.
-        value: What is compared; infinity where censored.
-        limit: Steps that a censored trial had.
+        above: the numerator.
+        below: the denominator.
+        value: what is compared; infinity where censored.
+        limit: steps that a censored trial had.
 
     Returns:
-        ``None`` when they share no seed.
+        `None` when they share no seed.
     """
     ours, theirs = _pairs(above, below, value)
     return intervals.ratio(ours, theirs, limit) if ours else None
@@ -167,12 +167,12 @@ def offset(first: Setting, second: Setting, value: Value) -> Offset | None:
     """Return the mean difference of a number over the seeds that both settings have.
 
     Args:
-        first: What it is subtracted from.
-        second: What is subtracted.
-        value: What is compared.
+        first: what it is subtracted from.
+        second: what is subtracted.
+        value: what is compared.
 
     Returns:
-        ``None`` when they share no seed, or a number is not finite.
+        `None` when they share no seed, or a number is not finite.
     """
     ours, theirs = _pairs(first, second, value)
     if not ours or not all(map(math.isfinite, (*ours, *theirs))):
@@ -184,7 +184,7 @@ def accuracy_difference(first: Setting, second: Setting) -> Difference | None:
     """Return the difference of the accuracies at the end; a diverged trial counts as chance.
 
     Returns:
-        ``None`` when they share no seed.
+        `None` when they share no seed.
     """
     ours, theirs = _pairs(first, second, lambda trial: trial.final_accuracy)
     return intervals.difference(ours, theirs) if ours else None
@@ -194,8 +194,8 @@ def largest(trials: Iterable[TrialResult], value: Value) -> Extreme | None:
     """Return the largest value over trials, where chance plays no part.
 
     Args:
-        trials: The trials.
-        value: What is measured; NaN counts as infinite.
+        trials: the trials.
+        value: what is measured; NaN counts as infinite.
     """
     found = [value(trial) for trial in trials]
     values = [math.inf if math.isnan(v) else v for v in found]

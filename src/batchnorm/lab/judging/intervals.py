@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from batchnorm.lab.judging.estimates import Difference, Level, Median, Offset, Ratio
+from batchnorm.lab.judging._estimates import Difference, Level, Median, Offset, Ratio
 
 RESAMPLES, CONFIDENCE, _SEED = 10_000, 0.95, 20150211
 
@@ -21,7 +21,7 @@ def median(values: ArrayLike) -> Median:
     """Return the median over seeds with its percentile-bootstrap interval.
 
     Args:
-        values: One value for each seed; infinity where censored.
+        values: one value for each seed; infinity where censored.
 
     Example:
         >>> median([4.0, 5.0, float("inf")])
@@ -37,7 +37,7 @@ def level(values: ArrayLike) -> Level:
     """Return the median of a share over seeds with its interval.
 
     Args:
-        values: One value for each seed, such as an accuracy.
+        values: one value for each seed, such as an accuracy.
     """
     found = median(values)
     return Level(found.value, found.low, found.high)
@@ -50,9 +50,9 @@ def ratio(numerator: ArrayLike, denominator: ArrayLike, limit: float = math.inf)
     and the order of the examples, so the pairs are what is independent.
 
     Args:
-        numerator: One value for each seed; infinity where censored.
-        denominator: The same for the other arm.
-        limit: Steps that a censored trial had.
+        numerator: one value for each seed; infinity where censored.
+        denominator: the same for the other arm.
+        limit: steps that a censored trial had.
     """
     above, below = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
     draws = _resample(len(above))
@@ -65,8 +65,8 @@ def difference(first: ArrayLike, second: ArrayLike) -> Difference:
     """Return the mean of ``first - second`` over the same seeds with its interval.
 
     Args:
-        first: One finite value for each seed.
-        second: The same for the other arm.
+        first: one finite value for each seed.
+        second: the same for the other arm.
     """
     return Difference(*_mean_difference(first, second))
 
@@ -75,8 +75,8 @@ def offset(first: ArrayLike, second: ArrayLike) -> Offset:
     """Return the same of plain numbers, which are not shares of a hundred.
 
     Args:
-        first: One finite value for each seed.
-        second: The same for the other arm.
+        first: one finite value for each seed.
+        second: the same for the other arm.
     """
     return Offset(*_mean_difference(first, second))
 

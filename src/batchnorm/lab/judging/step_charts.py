@@ -4,9 +4,9 @@ import math
 from itertools import product
 
 from batchnorm.lab.judging import comparison
+from batchnorm.lab.judging._figures import STEPS, Grid, Grids, Point, Points, Table
+from batchnorm.lab.judging._results import Results
 from batchnorm.lab.judging.comparison import Setting
-from batchnorm.lab.judging.figures import STEPS, Grid, Grids, Point, Points, Table
-from batchnorm.lab.judging.results import Results
 
 
 def steps_text(value: float, limit: float) -> str:
@@ -48,10 +48,10 @@ def grids(results: Results, target: float, rows: str, columns: str) -> Grids:
     """Return the median steps to a target of every arm in every setting.
 
     Args:
-        results: The run.
-        target: The accuracy.
-        rows: The setting of the rows.
-        columns: The setting of the columns.
+        results: the run.
+        target: the accuracy.
+        rows: the setting of the rows.
+        columns: the setting of the columns.
     """
     axes = results.study.axes
     return Grids(

@@ -10,8 +10,8 @@ import numpy as np
 
 from batchnorm.lab.design import Settings
 from batchnorm.lab.judging import comparison, intervals
-from batchnorm.lab.judging.estimates import Difference, Ratio
-from batchnorm.lab.judging.results import Results, TrialResult
+from batchnorm.lab.judging._estimates import Difference, Ratio
+from batchnorm.lab.judging._results import Results, TrialResult
 
 Value = TypeVar("Value")
 Trains = Callable[[TrialResult], bool]
@@ -29,10 +29,10 @@ def by_seed(
     """Return by seed the values of an arm over its settings.
 
     Args:
-        results: The run.
-        arm: Name of the arm.
-        value: What is taken of each trial.
-        where: Values that some of the settings must have.
+        results: the run.
+        arm: name of the arm.
+        value: what is taken of each trial.
+        where: values that some of the settings must have.
     """
     wanted = (where or {}).items()
     total = sum(wanted <= point.items() for point in results.plan.points())
@@ -72,7 +72,7 @@ def ratio(above: Numbers, below: Numbers) -> Ratio | None:
     """Return the ratio of two medians over the seeds that both have.
 
     Returns:
-        ``None`` when they share no seed, or a number is 0, so that nothing can be said of it.
+        `None` when they share no seed, or a number is 0, so that nothing can be said of it.
     """
     seeds = sorted(above.keys() & below.keys())
     if not seeds or not all(above[seed] and below[seed] for seed in seeds):

@@ -4,9 +4,9 @@ from collections.abc import Collection, Iterable
 
 from batchnorm._pages import number
 from batchnorm.lab.judging import comparison
+from batchnorm.lab.judging._findings import SettingRow
+from batchnorm.lab.judging._results import Results
 from batchnorm.lab.judging.comparison import Setting
-from batchnorm.lab.judging.findings import SettingRow
-from batchnorm.lab.judging.results import Results
 
 StatedRow = tuple[str, str, str]
 
@@ -37,11 +37,11 @@ def settings(results: Results, rows: Iterable[StatedRow], data: str) -> tuple[Se
     """Return the table of settings.
 
     Args:
-        results: The run.
-        rows: Name, what the paper states, and what this run chose; in the last, ``{rate}`` stands
+        results: the run.
+        rows: name, what the paper states, and what this run chose; in the last, ``{rate}`` stands
             for the values of the setting ``rate``, ``{steps}`` and ``{examples}`` for the length
             of a trial.
-        data: What the paper states of the data.
+        data: what the paper states of the data.
     """
     values = _values(results)
     seeds = f"{results.plan.seeds} seeds, shared by all arms"
@@ -72,10 +72,10 @@ def notes(
     """Return what to keep in mind with any run.
 
     Args:
-        results: The run.
-        best: Settings that were picked as best.
-        rule: How they were picked.
-        given: Settings of them that were not picked, as each value has its own best.
+        results: the run.
+        best: settings that were picked as best.
+        rule: how they were picked.
+        given: settings of them that were not picked, as each value has its own best.
     """
     found = [_INTERVALS.format(seeds=results.plan.seeds)]
     if rule:

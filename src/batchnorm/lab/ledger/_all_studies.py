@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 
 from batchnorm.errors import OptionError
 from batchnorm.lab import tasks
-from batchnorm.lab.judging.results import Study
+from batchnorm.lab.judging._results import Study
 from batchnorm.lab.ledger import _ledger
 from batchnorm.lab.ledger._ledger import ALL, Ledger, Part
 from batchnorm.lab.records import Damage
-from batchnorm.lab.running import engine, workers
-from batchnorm.lab.running.engine import Progress
-from batchnorm.lab.running.options import Options, settle
-from batchnorm.lab.studies import registry
+from batchnorm.lab.running import _engine, _workers
+from batchnorm.lab.running._engine import Progress
+from batchnorm.lab.running._options import Options, settle
+from batchnorm.lab.studies import _registry
 
 Tell = Callable[[float, float, str], None]
 _DECIDING = ("scale", "task", "seeds", "steps", "device")
@@ -24,9 +24,9 @@ class Ended:
     """A study has ended.
 
     Args:
-        part: The study.
-        ledger: All studies, this one included.
-        redone: What was damaged and has been done again.
+        part: the study.
+        ledger: all studies, this one included.
+        redone: what was damaged and has been done again.
     """
 
     part: Part
@@ -38,26 +38,26 @@ def run(options: Options, tell: Tell) -> Iterator[Ended]:
     """Run every study, each into a folder of its own, or go on where that was interrupted.
 
     Args:
-        options: How; ``out`` is the folder of the ledger.
-        tell: Called with the trials done, their total, and the title of the study that runs.
+        options: how; `out` is the folder of the ledger.
+        tell: called with the trials done, their total, and the title of the study that runs.
 
     Yields:
         Each study when it has ended.
 
     Raises:
-        OptionError: An option is out of its range, or no study has a plan for it.
-        DataError: A task cannot be loaded.
-        RunError: The folder holds something else, or a worker was killed.
+        OptionError: an option is out of its range, or no study has a plan for it.
+        DataError: a task cannot be loaded.
+        RunError: the folder holds something else, or a worker was killed.
     """
-    planned = plan(options, registry.STUDIES.values())
+    planned = plan(options, _registry.STUDIES.values())
     trials = [len(study.trials(settle(study, one))) for study, one in planned]
     for task, folder in {(one.task or "", one.data_dir) for _, one in planned}:
         tasks.load(task, folder)  # what is missing is told before anything is made
     asked = {name: getattr(options, name) for name in _DECIDING}
     found = _ledger.claim(options.out, _command(options), asked)
-    with workers.Pool() as pool:
+    with _workers.Pool() as pool:
         for at, (study, one) in enumerate(planned):
-            outcome = engine.run(study, one, _within(trials, at, study.title, tell), pool)
+            outcome = _engine.run(study, one, _within(trials, at, study.title, tell), pool)
             part = _ledger.read(options.out, study)
             parts = (part if old.study is study else old for old in found.parts)
             found = replace(found, parts=tuple(parts))
@@ -71,11 +71,11 @@ def plan(options: Options, studies: Collection[Study]) -> list[tuple[Study, Opti
     all is left out. One whose trials take no number of steps leaves that out.
 
     Args:
-        options: What is asked for.
-        studies: All that there are.
+        options: what is asked for.
+        studies: all that there are.
 
     Raises:
-        OptionError: An option is out of its range, or no study has a plan for it.
+        OptionError: an option is out of its range, or no study has a plan for it.
     """
     if options.changes or options.own is not None:
         raise OptionError(
@@ -104,7 +104,7 @@ def plan(options: Options, studies: Collection[Study]) -> list[tuple[Study, Opti
 
 
 def _options(study: Study, options: Options) -> Options | None:
-    """Return the options for one study, or ``None`` when it has no plan of the scale."""
+    """Return the options for one study, or `None` when it has no plan of the scale."""
     fitting = (task for task in (options.task, *study.tasks) if task is not None)
     task = next((task for task in fitting if (task, options.scale) in study.plans), None)
     if task is None:
@@ -119,7 +119,7 @@ def _options(study: Study, options: Options) -> Options | None:
     )
 
 
-def _within(trials: list[int], at: int, title: str, tell: Tell) -> engine.Tell:
+def _within(trials: list[int], at: int, title: str, tell: Tell) -> _engine.Tell:
     """Return what turns the progress of one study into that of all."""
     before, total = sum(trials[:at]), sum(trials)
     tell(before, total, title)

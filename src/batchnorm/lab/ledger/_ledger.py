@@ -8,10 +8,10 @@ from typing import Any
 
 from batchnorm._pages import write_atomically
 from batchnorm.errors import RunError
-from batchnorm.lab.judging.findings import Findings, Outcome, Verdict
-from batchnorm.lab.judging.results import Results, Study
-from batchnorm.lab.running.store import RunFolder
-from batchnorm.lab.studies import registry
+from batchnorm.lab.judging._findings import Findings, Outcome, Verdict
+from batchnorm.lab.judging._results import Results, Study
+from batchnorm.lab.running._store import RunFolder
+from batchnorm.lab.studies import _registry
 
 ALL = "all"
 OUTCOMES: tuple[Outcome, ...] = ("reproduced", "mixed", "not reproduced", "not determined")
@@ -24,10 +24,10 @@ class Part:
     """One study of a ledger.
 
     Args:
-        study: The study.
-        results: Its run, or ``None`` where there are no results yet.
-        findings: What it found.
-        reason: Why there are no results.
+        study: the study.
+        results: its run, or `None` where there are no results yet.
+        findings: what it found.
+        reason: why there are no results.
     """
 
     study: Study
@@ -51,10 +51,10 @@ class Judgement:
     """Verdict of one study on one claim, with the study and its results.
 
     Args:
-        verdict: The verdict.
-        study: The study.
-        results: Its run.
-        findings: All that the study found.
+        verdict: the verdict.
+        study: the study.
+        results: its run.
+        findings: all that the study found.
     """
 
     verdict: Verdict
@@ -68,10 +68,10 @@ class Ledger:
     """The studies of one folder.
 
     Args:
-        path: The folder.
-        command: The command that makes it.
-        asked: What decides the records of all of them, by the name of the option.
-        parts: Every study, in the order of the registry.
+        path: the folder.
+        command: the command that makes it.
+        asked: what decides the records of all of them, by the name of the option.
+        parts: every study, in the order of the registry.
     """
 
     path: Path
@@ -110,8 +110,8 @@ class Neighbours:
     """The studies with a report beside a run in a ledger.
 
     Args:
-        previous: The study before it that has a report, or ``None``.
-        next: The study after it that has one.
+        previous: the study before it that has a report, or `None`.
+        next: the study after it that has one.
     """
 
     previous: Study | None
@@ -122,12 +122,12 @@ def claim(path: Path, command: str, asked: Mapping[str, Any]) -> Ledger:
     """Make the folder of a ledger, or check that it is the one that is asked for.
 
     Args:
-        path: The folder.
-        command: The command that makes it.
-        asked: What decides the records.
+        path: the folder.
+        command: the command that makes it.
+        asked: what decides the records.
 
     Raises:
-        RunError: It holds something else, or cannot be written.
+        RunError: it holds something else, or cannot be written.
     """
     existing = _read(path)
     if existing is None:
@@ -147,10 +147,10 @@ def load(path: Path) -> Ledger:
     """Read the folder of a ledger, whatever is there of it.
 
     Args:
-        path: The folder.
+        path: the folder.
 
     Raises:
-        RunError: It is no such folder, or its description is damaged.
+        RunError: it is no such folder, or its description is damaged.
     """
     content = _read(path)
     if content is None:
@@ -158,7 +158,7 @@ def load(path: Path) -> Ledger:
             f"{path} is not a folder of all studies: needed a {_NAME} in it, found none: give the "
             f"folder that `batchnorm study run {ALL}` wrote"
         )
-    asked, studies = content["asked"], registry.STUDIES.values()
+    asked, studies = content["asked"], _registry.STUDIES.values()
     parts = tuple(
         read(path, study)
         if any(scale == asked.get("scale") for _, scale in study.plans)
@@ -177,29 +177,29 @@ def read(path: Path, study: Study) -> Part:
     """Return what one study of a ledger found, or why it has no results.
 
     Args:
-        path: The folder of the ledger.
-        study: The study.
+        path: the folder of the ledger.
+        study: the study.
     """
     folder = path / study.name
     if not (folder / "config.json").exists():
         return Part(study, reason="It has not started.")
     try:
-        found = registry.load(folder)
+        found = _registry.load(folder)
         return Part(study, found, found.study.findings(found))
     except RunError as error:
         return Part(study, reason=f"{error}.")
 
 
 def neighbours(run: Path) -> Neighbours | None:
-    """Return the neighbours of a run folder in a ledger, or ``None`` where it is in none."""
-    if not holds(run.parent) or run.name not in registry.STUDIES:
+    """Return the neighbours of a run folder in a ledger, or `None` where it is in none."""
+    if not holds(run.parent) or run.name not in _registry.STUDIES:
         return None
     reported = [
         study
-        for name, study in registry.STUDIES.items()
+        for name, study in _registry.STUDIES.items()
         if name == run.name or RunFolder(run.parent / name).report.is_file()
     ]
-    at = reported.index(registry.STUDIES[run.name])
+    at = reported.index(_registry.STUDIES[run.name])
     return Neighbours(
         reported[at - 1] if at > 0 else None,
         reported[at + 1] if at + 1 < len(reported) else None,

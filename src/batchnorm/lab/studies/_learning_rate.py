@@ -1,0 +1,129 @@
+"""Learning rates 5 and 30 times higher, and up to divergence (section 4.2 of the paper).
+
+References:
+    Ioffe and Szegedy (2015), section 4.2.1 and figure 2 (BN-x5, BN-x30).
+"""
+
+from functools import partial
+
+from torch import nn
+
+from batchnorm.lab.design import Arm, Plan, on_images
+from batchnorm.lab.judging import charts, comparison, step_charts, summaries, wording
+from batchnorm.lab.judging._estimates import Difference
+from batchnorm.lab.judging._findings import Effect, Explanation, Findings, Verdict
+from batchnorm.lab.judging._results import Results, Study
+from batchnorm.lab.judging._verdicts import Readings, above, judge
+from batchnorm.lab.judging.summaries import Trains
+from batchnorm.lab.networks import mlp
+from batchnorm.lab.running._training import Training
+
+_TIMES = (5, 30)
+_MULTIPLES = (0.2, 0.5, 1, 2, 3, 5, 7, 10, 15, 20, 30, 100)
+
+
+def _plan(base: float, steps: int, seeds: int, target: float) -> Plan:
+    """Return the plan around the learning rate that suits the plain network best."""
+    return Plan(
+        seeds=seeds,
+        grid={"rate": tuple(base * times for times in _MULTIPLES)},
+        fixed={"base": base, "batch": 60},
+        steps=steps,
+        targets=(target,),
+    )
+
+
+def findings(results: Results) -> Findings:
+    """Judge claim C2."""
+    target = results.plan.headline_target
+    trains = summaries.reaches(target)
+    rates = (summaries.highest(results, arm, "rate", trains) for arm in ("bn", "plain"))
+    highest = Effect("Highest rate that trains, normalized over plain", summaries.ratio(*rates))
+    verdict = _verdict(results, trains, highest)
+    ratio = highest.estimate or "not known to be any multiple of"
+    rank = comparison.fewest_steps(target)
+    return Findings(
+        headline=f"The highest learning rate that trains the normalized network is {ratio} that "
+        f"of the plain one. {verdict.reading}",
+        explanation=_EXPLANATION,
+        verdicts=(verdict,),
+        figures=(
+            charts.accuracy_sweep(
+                results,
+                "rate",
+                "Accuracy at the end by learning rate",
+                f"Median over the seeds, with 95 % interval, after {results.plan.steps:,} steps. "
+                f"The dotted line at {target:.0%} is what counts as trained. A diverged trial "
+                "counts as chance.",
+                marks=(target,),
+            ),
+            charts.accuracy_curves(results, rank, f"{target:.0%} accuracy"),
+            step_charts.equal_settings(results, target, (("plain", "bn"),)),
+        ),
+        settings=wording.settings(results, _SETTINGS, "ImageNet"),
+        notes=wording.notes(
+            results, comparison.best_of_each(results, rank).values(), comparison.RULE
+        ),
+    )
+
+
+def _verdict(results: Results, trains: Trains, highest: Effect) -> Verdict:
+    base = results.plan.fixed["base"]
+    return judge(
+        "C2",
+        f"Share of the seeds that end with at least {results.plan.headline_target:.0%} accuracy, "
+        f"normalized minus plain, at multiples of the rate {base:g} that suits the plain network:",
+        [
+            above(0, f"At {times} times the base rate", _gain(results, trains, times * base))
+            for times in _TIMES
+        ],
+        _READINGS,
+        others=[highest],
+    )
+
+
+def _gain(results: Results, trains: Trains, rate: float) -> Difference | None:
+    """Return by how much more of the seeds train with normalization at a rate."""
+    shares = (summaries.shares(results, arm, trains, {"rate": rate}) for arm in ("bn", "plain"))
+    return summaries.difference(*shares)
+
+
+_SETTINGS = (
+    ("Network", "Inception", "3 hidden layers of 100 ReLU units"),
+    ("Base rate", "0.0015, that of the plain Inception network", "{base}"),
+    ("Multiples", "1, 5 and 30", "{rate} as rates"),
+    ("Optimizer", "with momentum", "without momentum or decay"),
+    ("Mini-batch", "32", "{batch}"),
+    ("Steps", "2.1 to 31 million", "{steps}"),
+)
+_READINGS = Readings(
+    reproduced="With batch normalization 5 and 30 times the plain network's rate still train, "
+    "where the plain network does not.",
+    mixed="Normalization lets the rate be raised, but not as far as the paper's 30 times.",
+    refuted="Normalization did not let the network train at clearly higher rates.",
+)
+_EXPLANATION = Explanation(
+    done="The same network was trained with and without batch normalization at learning rates from "
+    "a fifth of the one that suits the plain network to 100 times it.",
+    see="Each curve is the accuracy that is left at the end as the learning rate grows. Where it "
+    "falls, the rate is too high for that network.",
+    means="Batch normalization widens the range of learning rates that train. After adding it, try "
+    "higher rates than before; how much higher depends on the network, because its last layer is "
+    "not normalized.",
+)
+_DIGITS = _plan(base=0.2, steps=300, seeds=5, target=0.9)
+
+LEARNING_RATE = Study(
+    name="learning-rate",
+    title="Does batch normalization allow higher learning rates?",
+    question="How far can the learning rate be raised, with and without batch normalization?",
+    claims=("C2",),
+    arms=(
+        Arm("plain", "ReLU", partial(mlp, activation=nn.ReLU), dashed=True),
+        Arm("bn", "ReLU + BN", partial(mlp, activation=nn.ReLU, norm="batch")),
+    ),
+    axes={"rate": "Learning rate"},
+    work=Training(),
+    plans=on_images(_DIGITS, fashion_targets=(0.8,)),
+    findings=findings,
+)

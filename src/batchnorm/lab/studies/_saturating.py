@@ -1,0 +1,147 @@
+"""Deep networks of sigmoids, which gradients hardly pass.
+
+References:
+    Ioffe and Szegedy (2015), section 4.2.2: an Inception network with sigmoids reaches 69.8 % with
+    batch normalization; without it, it never gets better than chance.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+
+from torch import nn
+
+from batchnorm.lab.design import Arm, Plan, by_task
+from batchnorm.lab.judging import charts, comparison, step_charts, summaries, wording
+from batchnorm.lab.judging._findings import Explanation, Findings
+from batchnorm.lab.judging._results import Results, Study
+from batchnorm.lab.judging._verdicts import Condition, Readings, above, judge
+from batchnorm.lab.judging.summaries import Trains
+from batchnorm.lab.networks import inception, mlp
+from batchnorm.lab.running._training import Training
+
+_PAIRS = (("mlp", "mlp-bn", "MLP"), ("inception", "inception-bn", "Inception"))
+
+
+def findings(results: Results) -> Findings:
+    """Judge claim C3 on deep networks."""
+    target = results.plan.headline_target
+    best = comparison.best_of_each(results, comparison.most_accurate)
+    verdict = judge(
+        "C3",
+        f"A setting trains when it ends with at least {target:.0%} accuracy:",
+        _conditions(results, summaries.reaches(target)),
+        _READINGS,
+    )
+    ends = "; ".join(
+        f"{results.study.arm(name).label} {setting.final_accuracy:.0%}"
+        for name, setting in best.items()
+    )
+    return Findings(
+        headline=verdict.reading,
+        summary=(f"Accuracy at the end, each at its best setting: {ends}.",),
+        explanation=_EXPLANATION,
+        verdicts=(verdict,),
+        figures=(
+            charts.accuracy_curves(results, comparison.most_accurate, "accuracy at the end"),
+            step_charts.grids(results, target, "scale", "rate"),
+        ),
+        settings=wording.settings(results, _SETTINGS, "ImageNet"),
+        notes=wording.notes(results, best.values()),
+    )
+
+
+def _conditions(results: Results, trains: Trains) -> list[Condition]:
+    shares = {arm.name: summaries.shares(results, arm.name, trains) for arm in results.study.arms}
+    found = []
+    for plain, normalized, name in _PAIRS:
+        found += [
+            above(
+                0,
+                f"{name}: share of settings that train, normalized minus plain",
+                summaries.difference(shares[normalized], shares[plain]),
+            ),
+            above(
+                0,
+                f"{name}: seeds with a setting that trains, normalized minus plain",
+                summaries.difference(_somewhere(shares[normalized]), _somewhere(shares[plain])),
+            ),
+        ]
+    return found
+
+
+def _somewhere(shares: Mapping[int, float]) -> dict[int, float]:
+    """Return by seed whether a network trains in any setting, as 0 or 1."""
+    return {seed: float(share > 0) for seed, share in shares.items()}
+
+
+_DEEP = 10
+_SETTINGS = (
+    (
+        "Network",
+        "Inception with sigmoids",
+        f"{_DEEP:g} hidden layers of 100 sigmoids; a small Inception with sigmoids",
+    ),
+    ("Initial weights", wording.NOT_STATED, "{scale}"),
+    ("Learning rate", "0.0075", "{rate}"),
+    ("Mini-batch", "32", "{batch}"),
+    ("Steps", wording.NOT_STATED, "{steps}"),
+)
+_READINGS = Readings(
+    reproduced="Deep networks of sigmoids that end at chance without batch normalization train "
+    "with it.",
+    mixed="Batch normalization makes deep networks of sigmoids train in more settings, but a plain "
+    "one also trains where its settings suit it.",
+    refuted="Batch normalization did not make deep networks of sigmoids trainable.",
+)
+_EXPLANATION = Explanation(
+    done="A deep network of sigmoid layers and a small Inception network with sigmoids were "
+    "trained with and without batch normalization, over learning rates and scales of the initial "
+    "weights.",
+    see="Which curves leave the line of chance at the bottom, and in which settings.",
+    means="Batch normalization keeps the inputs of a saturating nonlinearity where it still has a "
+    "slope. If you need sigmoids or tanh in a deep network, put it in front of them.",
+)
+_DIGITS = Plan(
+    seeds=5,
+    grid={"scale": (0.3, 1.0), "rate": (0.3, 3.0)},
+    fixed={"batch": 60},
+    steps=150,
+    every=15,
+    targets=(0.5,),
+)
+_LONG = replace(_DIGITS, grid={"scale": (0.1, 0.3, 1.0), "rate": (0.1, 0.3, 1.0, 3.0)}, steps=1_000)
+_TESTED = {**_DIGITS.fixed, "test": 2_000}
+_IMAGES = (
+    replace(_DIGITS, fixed=_TESTED, steps=300, every=30),
+    replace(_LONG, fixed=_TESTED, every=50),
+)
+
+SATURATING = Study(
+    name="saturating",
+    title="Can a deep network of sigmoids be trained?",
+    question="Do deep networks of sigmoids train, with and without batch normalization?",
+    claims=("C3",),
+    arms=tuple(
+        Arm(f"{name}{suffix}", f"{label}{words}", partial(network, **kind), settings, not suffix)
+        for name, label, network, settings in (
+            ("mlp", "MLP", mlp, {"depth": _DEEP}),
+            ("inception", "Inception", inception, {}),
+        )
+        for suffix, words, kind in (
+            ("", "", {"activation": nn.Sigmoid}),
+            ("-bn", " + BN", {"activation": nn.Sigmoid, "norm": "batch"}),
+        )
+    ),
+    axes={"scale": "Weight scale", "rate": "Learning rate"},
+    work=Training(),
+    plans=by_task(
+        {
+            "digits": (_DIGITS, _LONG),
+            "mnist": _IMAGES,
+            "fashion-mnist": _IMAGES,
+            "cifar10": [replace(plan, targets=(0.25,)) for plan in _IMAGES],
+        }
+    ),
+    findings=findings,
+)
