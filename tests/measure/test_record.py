@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from batchnorm._model._record import Record
 from batchnorm.measure import activations, internal_covariate_shift, norms, statistics_noise
-from batchnorm.measure._record import Record
 from batchnorm.measure._vectors import cosine, distance, norm
 
 

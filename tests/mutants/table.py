@@ -413,7 +413,7 @@ LAB = [
     ),
     Mutant(
         "noise does not go on from where it was",
-        "torch.manual_seed(schedule.noise_seed(self._trial.seed, start))",
+        "torch.manual_seed(_schedule.noise_seed(self._trial.seed, start))",
         "torch.initial_seed()",
         "lab/test_training.py",
         "only networks with dropout draw anything",

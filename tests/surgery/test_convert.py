@@ -10,7 +10,8 @@ from torch.nn.utils import parametrizations
 
 import batchnorm.nn as ours
 from batchnorm.errors import OptionError, SurgeryError
-from batchnorm.surgery import _convert, convert
+from batchnorm.surgery import convert
+from batchnorm.surgery._convert import _convert
 from support.models.surgery import Residual, UNet, settle, snapshot
 
 PAIRS = [
@@ -277,7 +278,7 @@ def test_a_known_layer_without_counterpart_is_left_alone_with_the_reason(build, 
 
 def test_a_failure_in_the_middle_restores_the_model(monkeypatch):
     model = settle(Residual(3))
-    before, real, calls = snapshot(model), _convert.become, []
+    before, real, calls = snapshot(model), _convert.change_class, []
 
     def failing(module, kind, changes):
         real(module, kind, changes)
@@ -285,7 +286,7 @@ def test_a_failure_in_the_middle_restores_the_model(monkeypatch):
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_convert, "become", failing)
+    monkeypatch.setattr(_convert, "change_class", failing)
     with pytest.raises(KeyboardInterrupt):
         convert(model)
     assert len(calls) == 2

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 import batchnorm.nn as ours
+from batchnorm._model._linear import is_linear_map
 from batchnorm.surgery import Change, fold
-from batchnorm.surgery._linear import is_linear_map
 from support.models.surgery import FrozenBatchNorm2d, Residual, UNet, settle, snapshot
 
 BOUND = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.05, torch.float16: 0.01}

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm._arguments import tensors
+from batchnorm._model._behaviour import relative_error
+from batchnorm._model._call import tensors
 from batchnorm.surgery import fold
-from batchnorm.surgery._fold_proof import relative_error
 from support.models.surgery import UNet, settle
 
 SMALL = {"embedding_size": 8, "hidden_sizes": [8, 16, 16, 24], "depths": [1, 1, 2, 1]}

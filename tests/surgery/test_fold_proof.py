@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from batchnorm._model import _compare, _edit
+from batchnorm._model._behaviour import Pass, relative_error
+from batchnorm._model._compare import Proof
+from batchnorm._model._linear import Weights
 from batchnorm.errors import SurgeryError
-from batchnorm.surgery import _edit, _fold_proof, fold
-from batchnorm.surgery._fold_proof import Proof, relative_error
-from batchnorm.surgery._linear import Weights
+from batchnorm.surgery import fold
 from support.models.surgery import Residual, settle, snapshot
 
 X = torch.randn(2, 4, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -109,7 +111,7 @@ def test_an_exception_in_the_last_comparison_leaves_the_model_bit_for_bit(monkey
         assert isinstance(changed.bn1, nn.Identity)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(_fold_proof.Proof, "check", check)
+    monkeypatch.setattr(_compare.Proof, "check", check)
     with pytest.raises(KeyboardInterrupt):
         fold(model, X)
     assert snapshot(model) == before
@@ -163,7 +165,8 @@ def test_relative_error(found, expected, error):
 
 def test_a_value_that_is_lost_is_never_within_bounds():
     model = nn.Linear(2, 2)
-    proof = Proof(model, ((torch.randn(3, 2),), {}), random_inputs=True, tolerance=None)
+    passes = [Pass(torch.randn(3, 2), training=None)]
+    proof = Proof(model, lambda *_: None, passes, advice="do not", always_in_double=True)
     with torch.no_grad():
         model.weight.fill_(torch.nan)
     with pytest.raises(SurgeryError, match="got nan"):

@@ -36,7 +36,7 @@ def test_an_activated_layer_becomes_one_of_ours(act, word, options):
     layer = settle(BatchNormAct2d(3, act, dtype=torch.float64, **options))
     twin = copy.deepcopy(layer)
     [change] = convert(layer).changes
-    assert change.detail == "from foreign_norms.BatchNormAct2d"
+    assert change.detail == "from support.models.foreign.BatchNormAct2d"
     assert type(layer) is ours.BatchNorm2d
     assert layer.activation == word
     assert list(layer.children()) == []

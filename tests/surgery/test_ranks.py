@@ -11,7 +11,7 @@ import torch
 
 from batchnorm.errors import RunError
 from batchnorm.surgery import recalibrate
-from batchnorm.surgery._ranks import from_all
+from batchnorm.surgery._population._ranks import all_gather
 from support.processes import two_ranks
 from support.processes.two_ranks import batches, network
 
@@ -130,4 +130,4 @@ def test_alone_an_error_is_itself():
         raise RunError("as it is")
 
     with pytest.raises(RunError, match=r"^as it is$"):
-        from_all(fail, distributed=True)
+        all_gather(fail, distributed=True)

@@ -9,7 +9,8 @@ from torch import nn
 
 import batchnorm.nn as ours
 from batchnorm.errors import SurgeryError
-from batchnorm.surgery import _revert, convert, freeze, revert
+from batchnorm.surgery import convert, freeze, revert
+from batchnorm.surgery._convert import _revert
 from support.models.surgery import Residual, UNet, settle, snapshot
 
 EXTENDED = [ours.BatchNorm1d, ours.BatchNorm2d, ours.BatchNorm3d]
@@ -242,7 +243,7 @@ def test_a_frozen_model_says_what_to_do():
 def test_a_failure_in_the_middle_restores_the_model(monkeypatch):
     model = settle(UNet())
     convert(model, fuse=True, example_inputs=image())
-    before, real, calls = snapshot(model), _revert.become, []
+    before, real, calls = snapshot(model), _revert.change_class, []
 
     def failing(layer, kind, changes):
         real(layer, kind, changes)
@@ -250,7 +251,7 @@ def test_a_failure_in_the_middle_restores_the_model(monkeypatch):
         if len(calls) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(_revert, "become", failing)
+    monkeypatch.setattr(_revert, "change_class", failing)
     with pytest.raises(KeyboardInterrupt):
         revert(model)
     assert len(calls) == 3

@@ -21,17 +21,18 @@ def fold(
     onnx: Annotated[Path | None, typer.Option(help="Also write the folded model as .onnx.")] = None,
 ) -> None:
     """Fold the batch normalization of a model for inference, prove it by numbers, and write it."""
-    from batchnorm import _named, surgery
+    from batchnorm import surgery
+    from batchnorm._model import _entry_points
     from batchnorm.cli import _written
     from batchnorm.cli._tables import say
 
     _written.check_output(output)
     if onnx is not None:
         _written.check_output(onnx, (_written.ONNX,))
-    pairs = None if pair is None else [_named.pair_of(text) for text in pair]
-    network = _named.model_of(model, weights).eval()
-    example = _named.example_of(data, inputs or [])
-    with _named.blaming(model):
+    pairs = None if pair is None else [_entry_points.pair_of(text) for text in pair]
+    network = _entry_points.model_of(model, weights).eval()
+    example = _entry_points.example_of(data, inputs or [])
+    with _entry_points.blaming(model):
         record = surgery.fold(network, example, pairs=pairs)
     _written.write_model(network, output, record, model, example)
     say(f"{record}\nWritten: {output}")

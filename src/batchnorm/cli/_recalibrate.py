@@ -28,16 +28,17 @@ def recalibrate(
     ] = False,
 ) -> None:
     """Estimate the population statistics of a model from data, and write the model."""
-    from batchnorm import _named, surgery
+    from batchnorm import surgery
+    from batchnorm._model import _entry_points
     from batchnorm.cli import _written
     from batchnorm.cli._progress import counting
     from batchnorm.cli._tables import say
 
     _written.check_output(output)
-    network = _named.model_of(model, weights)
-    batches = _named.batches_of(data)
-    example = _named.example_of(data, []) if output.suffix == _written.PROGRAM else None
-    with _named.blaming(f"{model} or {data}"), counting("batches") as bar:
+    network = _entry_points.model_of(model, weights)
+    batches = _entry_points.batches_of(data)
+    example = _entry_points.example_of(data, []) if output.suffix == _written.PROGRAM else None
+    with _entry_points.blaming(f"{model} or {data}"), counting("batches") as bar:
         record = surgery.recalibrate(
             network,
             batches,

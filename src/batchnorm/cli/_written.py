@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from batchnorm._arguments import arguments
+from batchnorm._model._call import arguments
 from batchnorm._pages import own_version, write_atomically
 from batchnorm.errors import OptionError, RunError
 from batchnorm.surgery import Record

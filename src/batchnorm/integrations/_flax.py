@@ -6,8 +6,7 @@ from typing import Any
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm.errors import OptionError
-
-from ._parts import Layer, Parts, build, read
+from batchnorm.integrations._parts import Layer, Parts, build, read
 
 
 def from_flax(

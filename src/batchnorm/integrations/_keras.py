@@ -7,8 +7,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm.errors import OptionError
-
-from ._parts import Layer, Parts, build, read
+from batchnorm.integrations._parts import Layer, Parts, build, read
 
 _STATISTICS = ("moving_mean", "moving_variance")
 _USED = {"axis", "momentum", "epsilon", "center", "scale", "trainable"}

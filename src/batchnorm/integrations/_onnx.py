@@ -8,8 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._pages import require
 from batchnorm.errors import OptionError
-
-from ._parts import Layer, Parts, build, read
+from batchnorm.integrations._parts import Layer, Parts, build, read
 
 if TYPE_CHECKING:
     import onnx

@@ -11,15 +11,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import Module
 
-from batchnorm._arguments import tensors
-from batchnorm._feed import Forward, feeder
-from batchnorm._wrappers import unwrapped
+from batchnorm._model._borrow import borrowed
+from batchnorm._model._call import Forward, feeder, tensors
+from batchnorm._model._find import check_initialized, unwrapped
+from batchnorm._model._record import Record
 from batchnorm.errors import MeasurementError, OptionError
-
-from ._layers import can_be_hooked, check_names
-from ._lend import lent
-from ._record import Record
-from ._saturation import saturated
+from batchnorm.measure._layers import can_be_hooked, check_names
+from batchnorm.measure._saturation import saturated
 
 _PERCENTILES = (15.0, 50.0, 85.0)
 
@@ -135,7 +133,8 @@ def activations(
     if names is None:
         wanted = [name for name in wanted if not any(modules[name].children())]
     reader = _Reader(tuple(map(float, percentiles)), unit_dim)
-    with lent(model, training=training) as loan, torch.no_grad():
+    check_initialized(model, MeasurementError)
+    with borrowed(model, training=training, parameters=True) as loan, torch.no_grad():
         for name in filter(lambda name: can_be_hooked(modules[name]), wanted):
             if of == "output":
                 loan.watch(modules[name], partial(reader.output, name, modules[name]))

@@ -7,13 +7,12 @@ from typing import Any
 from torch.nn import Module
 from torch.optim import Optimizer
 
-from batchnorm._feed import Forward
-
-from ._layers import by_layer, check_names
-from ._objective import Evaluation, Loss, Objective, Values, objective
-from ._record import Record
-from ._steps import Maker, step_of
-from ._vectors import cosine, distance, norm, ratio
+from batchnorm._model._call import Forward
+from batchnorm._model._record import Record
+from batchnorm.measure._layers import by_layer, check_names
+from batchnorm.measure._objective import Evaluation, Loss, Objective, Values, objective
+from batchnorm.measure._steps import Maker, step_of
+from batchnorm.measure._vectors import cosine, distance, norm, ratio
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,13 @@ from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import _axes
-from batchnorm._arguments import tensors
-from batchnorm._borrow import Loan
-from batchnorm._feed import Forward, feeder
-from batchnorm._wrappers import unwrapped
+from batchnorm._model._borrow import Loan, borrowed
+from batchnorm._model._call import Forward, feeder, tensors
+from batchnorm._model._find import check_initialized, unwrapped
+from batchnorm._model._record import Record
 from batchnorm.errors import CountError, MeasurementError
-from batchnorm.nn._layer import Layer
-
-from ._lend import lent
-from ._record import Record
-from ._vectors import distance, norm, ratio
+from batchnorm.measure._vectors import distance, norm, ratio
+from batchnorm.nn import Layer
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,8 @@ def evaluation_gap(model: Module, batch: Any, *, forward: Forward | None = None)
     }
     frozen = [name for name, layer in layers.items() if _is_frozen(model, layer)]
     call = feeder(model, forward)
-    with lent(model, training=False) as loan, torch.no_grad():
+    check_initialized(model, MeasurementError)
+    with borrowed(model, training=False, parameters=True) as loan, torch.no_grad():
         population = _floating(call(batch))
         loan.restore()
         loan.rewind()

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch.nn import Module
 
-from batchnorm._feed import Forward
+from batchnorm._model._call import Forward
+from batchnorm._model._record import Record
 from batchnorm.errors import OptionError
-
-from ._objective import Evaluation, Loss, Objective, objective
-from ._record import Record
-from ._steps import check_learning_rate
-from ._vectors import distance, norm, ratio
+from batchnorm.measure._objective import Evaluation, Loss, Objective, objective
+from batchnorm.measure._steps import check_learning_rate
+from batchnorm.measure._vectors import distance, norm, ratio
 
 _MULTIPLES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
 

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch.jit import ScriptModule
 from torch.nn import Module
 
-from batchnorm._borrow import Loan
+from batchnorm._model._borrow import Loan
 from batchnorm.errors import OptionError
 
 Calls = dict[str, int]

@@ -8,13 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
-from batchnorm._borrow import Loan
-from batchnorm._feed import Forward, feeder
-from batchnorm._wrappers import unwrapped
+from batchnorm._model._borrow import Loan, borrowed
+from batchnorm._model._call import Forward, feeder
+from batchnorm._model._find import check_initialized, unwrapped
 from batchnorm.errors import DataError, MeasurementError, NonFiniteError
-
-from ._layers import Calls, first_calls
-from ._lend import lent
+from batchnorm.measure._layers import Calls, first_calls
 
 Loss = Callable[[Any, Any], Tensor]
 Values = dict[str, Tensor]
@@ -58,8 +56,9 @@ def objective(
     """
     model = unwrapped(model)
     compute = feeder(model, forward) if loss is None else _with_target(model, loss, forward, batch)
+    check_initialized(model, MeasurementError)
     with (
-        lent(model, training=training) as loan,
+        borrowed(model, training=training, parameters=True) as loan,
         torch.inference_mode(False),
         torch.enable_grad(),
     ):

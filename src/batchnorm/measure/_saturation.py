@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from batchnorm.nn._layer import Layer
+from batchnorm.nn import Layer
 
 _NEAR = 0.05  # of the range
 

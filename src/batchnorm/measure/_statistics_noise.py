@@ -11,15 +11,14 @@ from torch import Tensor
 from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm._feed import Forward, check_batches, feeder
+from batchnorm._model._borrow import borrowed
+from batchnorm._model._call import Forward, check_batches, feeder
+from batchnorm._model._find import check_initialized, unwrapped
+from batchnorm._model._record import Record
 from batchnorm._moments import Moments
-from batchnorm._wrappers import unwrapped
 from batchnorm.errors import CountError, DataError, MeasurementError
+from batchnorm.measure._layers import check_names
 from batchnorm.nn._input import input_moments
-
-from ._layers import check_names
-from ._lend import lent
-from ._record import Record
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +142,8 @@ def statistics_noise(
     wanted = check_names(names, layers, "batch-norm layers")
     seen: dict[str, list[Moments]] = {name: [] for name in wanted}
     call = feeder(model, forward)
-    with lent(model, training=training) as loan, torch.no_grad():
+    check_initialized(model, MeasurementError)
+    with borrowed(model, training=training, parameters=True) as loan, torch.no_grad():
         reader = _Reader(layers)
         for name in wanted:
             loan.hook(layers[name], partial(reader.read, name))

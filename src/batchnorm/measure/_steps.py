@@ -10,8 +10,7 @@ from torch.nn import Module, Parameter
 from torch.optim import SGD, Optimizer
 
 from batchnorm.errors import OptionError
-
-from ._objective import Evaluation, Objective, Values
+from batchnorm.measure._objective import Evaluation, Objective, Values
 
 Maker = Callable[[list[Parameter]], Optimizer]
 Step = Callable[[Objective, Evaluation], Values]

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterable
 
 from torch import nn
 
+from batchnorm._model._edit import edit
+from batchnorm._model._find import is_batch_norm, names_of
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn._modes import Modes
-
-from ._adopt import remember
-from ._edit import edit
-from ._kinds import names_of, normalizes_batches
-from ._record import LEFT_ALONE, Change, Record
+from batchnorm.surgery._change_class import remember
+from batchnorm.surgery._record import LEFT_ALONE, Change, Record
 
 
 def freeze(model: nn.Module, *, affine: bool = False, names: Iterable[str] | None = None) -> Record:
@@ -115,7 +114,7 @@ def _meant(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module
     found = {
         module: name
         for module, name in names_of(model).items()
-        if isinstance(module, Modes) or normalizes_batches(module)
+        if isinstance(module, Modes) or is_batch_norm(module)
     }
     if names is not None:
         modules = dict(model.named_modules(remove_duplicate=False))

@@ -1,10 +1,11 @@
-"""What an operation did to a model: data first, the table is made from it."""
+"""Record of an operation on a model: data first, the table is made from it."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from batchnorm._model._record import table
+
 LEFT_ALONE = "left alone"
-_HEADER = ("module", "what", "error", "detail")
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,8 @@ class Record:
         return {**asdict(self), "changes": [asdict(change) for change in self.changes]}
 
     def __str__(self) -> str:
-        rows = [_HEADER, *map(_row, self.changes)]
-        if not self.changes:
-            return self._summary()
-        filled = [column for column in range(len(_HEADER)) if any(row[column] for row in rows[1:])]
-        widths = [max(len(row[column]) for row in rows) for column in filled]
-        lines = (
-            "  ".join(
-                row[column].ljust(width) for column, width in zip(filled, widths, strict=True)
-            )
-            for row in rows
-        )
-        return "\n".join([self._summary(), *(line.rstrip() for line in lines)])
+        lines = table([_row(change) for change in self.changes]) if self.changes else []
+        return "\n".join([self._summary(), *lines])
 
     def _summary(self) -> str:
         words = [f"{len(self.done)} done", f"{len(self.left)} left alone"]
@@ -93,6 +84,10 @@ class Record:
         return f"{self.operation}: {', '.join(words)}"
 
 
-def _row(change: Change) -> tuple[str, ...]:
-    error = "" if change.error is None else f"{change.error:.1g}"
-    return (change.module or "(the model)", change.what, error, change.detail)
+def _row(change: Change) -> dict[str, str]:
+    return {
+        "module": change.module or "(the model)",
+        "what": change.what,
+        "error": "" if change.error is None else f"{change.error:.1g}",
+        "detail": change.detail,
+    }

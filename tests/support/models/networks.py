@@ -3,7 +3,7 @@
 import torch
 
 from batchnorm import nn
-from batchnorm.nn._layer import Layer
+from batchnorm.nn import Layer
 
 
 class Block(torch.nn.Module):

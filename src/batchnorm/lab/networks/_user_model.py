@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm import _named, surgery
+from batchnorm import surgery
+from batchnorm._model import _entry_points
 from batchnorm.errors import DataError, OptionError
 from batchnorm.lab.design import Experiment, Settings
 from batchnorm.lab.networks._without import without_normalization
@@ -46,8 +47,8 @@ class UserModel:
             RunError: the loader raised.
         """
         _import(self.data, "--data")
-        with _seeded(0), _named.blaming(self.data):
-            inputs, targets = _gathered(_named.batches_of(self.data), self.data)
+        with _seeded(0), _entry_points.blaming(self.data):
+            inputs, targets = _gathered(_entry_points.batches_of(self.data), self.data)
         test = torch.arange(len(inputs)) % _EVERY == _EVERY - 1
         classes = not targets.is_floating_point()
         return Task(
@@ -77,7 +78,7 @@ class UserModel:
         for arm in study.arms:
             assert arm.network is not None  # noqa: S101  (`adapt` gave it one)
             model = arm.network(task, {}, torch.Generator().manual_seed(0))
-            with _named.blaming(self.model), torch.no_grad():
+            with _entry_points.blaming(self.model), torch.no_grad():
                 task.loss(model(task.train_x[:_TRIED]), task.train_y[:_TRIED])
 
     def adapt(self, study: AnyExperiment) -> AnyExperiment:
@@ -126,7 +127,7 @@ class UserNetwork:
         """
         _import(self.model, "--model")
         with _seeded(generator.initial_seed()):
-            model = copy.deepcopy(_named.model_of(self.model, option="--model"))
+            model = copy.deepcopy(_entry_points.model_of(self.model, option="--model"))
         if any(isinstance(module, _BatchNorm) for module in model.modules()):
             if not self.normalized:
                 without_normalization(model)
@@ -135,7 +136,7 @@ class UserNetwork:
         return model
 
     def _insert(self, model: nn.Module, example: Tensor) -> None:
-        with _named.blaming(self.model):
+        with _entry_points.blaming(self.model):
             record = surgery.insert(model, example)
         if not record.done:
             raise OptionError(
@@ -154,7 +155,7 @@ def _seeded(seed: int) -> Iterator[None]:
 def _import(name: str, option: str) -> None:
     """Import what a name needs, so that what the import draws does not come out of a later seed."""
     with _seeded(0):
-        _named.attribute(name, option)
+        _entry_points.attribute(name, option)
 
 
 def _gathered(batches: Iterable[Any], name: str) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,3 @@
+"""Folding of batch normalization into linear maps."""
+
+from ._fold import fold as fold

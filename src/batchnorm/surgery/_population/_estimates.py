@@ -1,0 +1,99 @@
+"""Population statistics of a layer: from what it has seen to what its buffers hold."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from batchnorm._model._statistics import Population, buffers, correction_of, in_use
+from batchnorm.errors import CountError, DataError
+from batchnorm.nn import Layer
+from batchnorm.surgery._population._seen import Method, Seen
+from batchnorm.surgery._population._targets import Layers
+
+
+def estimated(layers: Layers, method: Method, seen: dict[str, Seen]) -> dict[str, Population]:
+    """Return the statistics that follow from what the layers have seen, where they have.
+
+    Raises:
+        DataError: no layer has seen anything, or a statistic is too large for a layer's buffers.
+        CountError: there are too few values for a variance.
+    """
+    found = {
+        name: Population(*method.estimate(seen[name].parts, correction_of(layer)))
+        for name, layer in layers.items()
+        if name in seen and seen[name].batches
+    }
+    if not found:
+        raise DataError(
+            "batches must give at least one batch that reaches one of the layers "
+            f"{', '.join(map(repr, layers))}, got none: look at the data (a generator gives its "
+            "batches only once) and at what the model calls; nothing was changed"
+        )
+    for name, population in found.items():
+        if not torch.isfinite(population.var).all():
+            raise CountError(
+                f"layer {name!r} needs more than one value per channel to have a variance (for "
+                f"algorithm-2 in every batch), got {seen[name].words()}: give more data; "
+                "nothing was changed"
+            )
+        _check_fit(name, layers[name], population)
+    return found
+
+
+def _check_fit(name: str, layer: _BatchNorm, population: Population) -> None:
+    for statistic, buffer in zip(population, buffers(layer), strict=True):
+        if not torch.isfinite(statistic.to(buffer.dtype)).all():
+            raise DataError(
+                f"the statistics of layer {name!r} must fit its {buffer.dtype} buffers, got "
+                f"{statistic.abs().max():.3g}: keep the layer in float32; nothing was changed"
+            )
+
+
+def write(
+    layer: _BatchNorm,
+    population: Population,
+    batches: int | None,
+    copy: Callable[[Tensor, Tensor], object] = Tensor.copy_,
+) -> None:
+    """Put population statistics into the buffers of a layer.
+
+    Args:
+        layer: has running statistics.
+        population: what it will take for them.
+        batches: their number, for the layer's counter; `None` leaves it.
+        copy: writes a tensor into another.
+    """
+    for buffer, statistic in zip(buffers(layer), population, strict=True):
+        copy(buffer, statistic)
+    counter = layer.num_batches_tracked
+    if counter is None:
+        return
+    number = int(counter) if batches is None else batches
+    copy(counter, torch.tensor(counted(layer, number)))
+
+
+def counted(layer: Module, batches: int) -> int:
+    """Return what the counter must say of statistics with nothing of their start in them.
+
+    That is their number of batches; but a layer with ``debias=True`` would take out what is not
+    there, unless there are so many that nothing would be left.
+    """
+    if not (isinstance(layer, Layer) and layer.debias) or layer.momentum is None:
+        return batches
+    if not 0.0 < layer.momentum < 1.0:
+        return max(batches, 1)
+    # (1 - momentum) ** n is lost beside 1 in float64.
+    return max(batches, math.ceil(math.log(2.0**-60) / math.log1p(-layer.momentum)))
+
+
+def moved(layer: _BatchNorm, population: Population) -> str:
+    """Say how far the layer's statistics are from others."""
+    old, new = ([statistic.cpu() for statistic in each] for each in (in_use(layer), population))
+    steps = (new[0] - old[0]).abs() / (new[1] + layer.eps).sqrt()
+    ratio = (new[1] + layer.eps) / (old[1] + layer.eps)
+    factor = torch.maximum(ratio, 1 / ratio)
+    return f"mean moved {steps.max():.2g} std, variance {factor.max():.3g}-fold at most"
