@@ -28,7 +28,7 @@ class Affine(NamedTuple):
 
 
 def keeps_statistics(norm: nn.Module) -> bool:
-    """Say whether a layer has running statistics.
+    """Return whether a layer has running statistics.
 
     Example:
         >>> keeps_statistics(nn.BatchNorm1d(3, track_running_stats=False))

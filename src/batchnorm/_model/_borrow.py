@@ -49,7 +49,9 @@ def borrowed(
         if "torch._dynamo" in sys.modules:  # otherwise nothing is compiled, and it loads for long
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         if parameters:
-            stack.callback(torch.clear_autocast_cache)  # which keeps casts of changed parameters
+            stack.callback(
+                torch.clear_autocast_cache
+            )  # which keeps casts of the changed parameters
             for parameter in model.parameters():
                 stack.callback(_Parameter(parameter).restore)
             for module in model.modules():

@@ -17,7 +17,7 @@ Forward = Callable[[Module, Any], Any]
 
 
 def arguments(example_inputs: Any) -> Arguments:
-    """Return the positional and the keyword arguments that example inputs stand for.
+    """Return the positional and the keyword arguments that example inputs are.
 
     Args:
         example_inputs: a tensor; a tuple or list of arguments; or a mapping of keyword arguments.

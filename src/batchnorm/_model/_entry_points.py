@@ -107,7 +107,7 @@ def _shape(text: str) -> tuple[int, ...]:
 
 
 def attribute(name: str, option: str) -> Any:
-    """Return what a name stands for, importing its module where that was not done yet.
+    """Return what a name refers to, importing its module where that was not done yet.
 
     Args:
         name: ``package.module:attribute``.

@@ -42,7 +42,7 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def is_batch_norm(module: nn.Module) -> bool:
-    """Say whether a module is batch normalization of any make, or keeps statistics like one.
+    """Return whether a module is batch normalization of any make, or keeps statistics like one.
 
     Example:
         >>> [is_batch_norm(m) for m in (nn.SyncBatchNorm(3), nn.GroupNorm(1, 3))]
@@ -55,7 +55,7 @@ def is_batch_norm(module: nn.Module) -> bool:
 
 
 def has_hooks(module: nn.Module) -> bool:
-    """Say whether anything watches or changes the module's inputs, outputs or gradients."""
+    """Return whether anything watches or changes the module's inputs, outputs or gradients."""
     return any(
         getattr(module, registry)
         for registry in (

@@ -22,7 +22,7 @@ _TYPES = (
 
 
 def is_linear_map(module: nn.Module) -> TypeGuard[LinearMap]:
-    """Say whether a module computes what one of torch's linear or convolution layers does.
+    """Return whether a module computes what one of torch's linear or convolution layers does.
 
     Example:
         >>> [is_linear_map(m) for m in (nn.Conv2d(3, 3, 1), nn.Bilinear(3, 3, 3))]
@@ -56,7 +56,7 @@ def feature_dimension(layer: LinearMap, ndim: int) -> int:
 
 
 def mixes_borders(layer: LinearMap) -> bool:
-    """Say whether outputs near the border see less of a constant added to the input.
+    """Return whether outputs near the border see less of a constant added to the input.
 
     Example:
         >>> mixes_borders(nn.Conv2d(3, 3, 3, padding=1)), mixes_borders(nn.Conv2d(3, 3, 3))
@@ -110,7 +110,7 @@ class Weights:
         return Weights(self.weight * scale, self.bias + constant)
 
     def fit(self, dtype: torch.dtype) -> bool:
-        """Say whether they are finite in a dtype."""
+        """Return whether they are finite in a dtype."""
         largest = torch.finfo(dtype).max
         return all(bool((v.abs() <= largest).all()) for v in (self.weight, self.bias))
 

@@ -1,4 +1,4 @@
-"""What a batch normalization consists of in every library, in our words.
+"""Parts of a batch normalization layer, the same in every library, in our terms.
 
 The converters give names to these parts; how a layer is built from them, and read, is here.
 """

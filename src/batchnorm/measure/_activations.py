@@ -1,4 +1,4 @@
-"""How the values that a module gives or takes are distributed."""
+"""Activations: the distribution of the values that a module returns or takes."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Internal covariate shift: how far a layer's gradient moves when those before it take a step."""
+"""Internal covariate shift: how a layer's gradient changes when those before it take a step."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -146,6 +146,6 @@ def _shifts(
     for place, (name, parameters) in enumerate(layers.items()):
         if name in wanted:
             after = function.evaluate(parameters) if place else before
-            g, moved = ([found.gradient[p] for p in parameters] for found in (before, after))
-            yield LayerShift(name, norm(g), distance(g, moved), cosine(g, moved))
-        function.move({parameter: stepped[parameter] for parameter in parameters})
+            g, after_step = ([found.gradient[p] for p in parameters] for found in (before, after))
+            yield LayerShift(name, norm(g), distance(g, after_step), cosine(g, after_step))
+        function.set_parameters({parameter: stepped[parameter] for parameter in parameters})

@@ -1,4 +1,4 @@
-"""How much evaluation differs from training because population statistics are not the batch's."""
+"""Evaluation gap: the difference that population statistics make, compared with the batch's."""
 
 from dataclasses import dataclass
 from math import hypot, isnan

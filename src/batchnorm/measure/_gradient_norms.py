@@ -1,4 +1,4 @@
-"""How large weights, gradients and updates are."""
+"""Norms of weights, gradients and updates, by layer and by parameter."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

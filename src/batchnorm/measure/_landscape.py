@@ -1,4 +1,4 @@
-"""The loss along its gradient: how far the gradient can be trusted."""
+"""Loss landscape along the gradient: how far the gradient can be trusted."""
 
 import math
 from collections.abc import Sequence
@@ -24,8 +24,8 @@ class LandscapePoint(Record):
 
     Attributes:
         step: how many gradients away it is, a multiple of the learning rate.
-        distance: how far the parameters moved; rounding makes it differ from the step times the
-            norm of the gradient where the step is tiny.
+        distance: between the parameters there and at the start; where the step is tiny, rounding
+            makes it differ from the step times the norm of the gradient.
         loss: there.
         gradient_change: norm of the difference to the gradient at the start.
         relative_change: the same relative to the norm of the gradient at the start.
@@ -39,7 +39,7 @@ class LandscapePoint(Record):
 
     @property
     def smoothness(self) -> float:
-        """Change of the gradient over distance; NaN where the parameters did not move."""
+        """Change of the gradient over distance; NaN where the parameters did not change."""
         return ratio(self.gradient_change, self.distance)
 
 
@@ -158,7 +158,7 @@ def _point(function: Objective, start: Evaluation, step: float) -> LandscapePoin
         name: torch.add(function.start[name], gradient, alpha=-step)
         for name, gradient in start.gradient.items()
     }
-    function.move(there)
+    function.set_parameters(there)
     found = function.evaluate(start.gradient)
     change = distance(start.gradient.values(), found.gradient.values())
     return LandscapePoint(

@@ -1,4 +1,4 @@
-"""The layers that hold parameters, in the order in which a forward pass calls them."""
+"""Layers that hold parameters, in the order in which a forward pass calls them."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""The loss of a model on one batch, as a function of the model's parameters."""
+"""Objective: the loss of a model on one batch, as a function of the model's parameters."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -95,11 +95,11 @@ class Objective:
         self._loan = loan
         self._compute = compute
 
-    def move(self, values: Mapping[str, Tensor]) -> None:
+    def set_parameters(self, values: Mapping[str, Tensor]) -> None:
         """Set some of the parameters."""
         for name, value in values.items():
             self.parameters[name].data.copy_(value)
-        torch.clear_autocast_cache()  # which does not see that they have moved
+        torch.clear_autocast_cache()  # which does not notice that they have changed
 
     def evaluate(self, names: Iterable[str] | None = None) -> Evaluation:
         """Return the loss and its gradient where the parameters are now.

@@ -1,4 +1,4 @@
-"""Where a nonlinearity is flat."""
+"""Saturation of a nonlinearity: where it is flat."""
 
 import math
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""How much the statistics of mini-batches scatter."""
+"""Noise of the statistics of mini-batches: how much they scatter."""
 
 import math
 from collections.abc import Iterable
@@ -120,7 +120,7 @@ def statistics_noise(
         CountError: a layer gets a batch of one value per channel.
 
     Note:
-        No statistic and no weight moves. Of the batches only the moments are kept.
+        No statistic and no weight changes. Of the batches only the moments are kept.
 
     References:
         Ioffe and Szegedy (2015), section 3, for normalization with the statistics of a mini-batch;

@@ -1,4 +1,4 @@
-"""What one step of an optimizer would make of the parameters."""
+"""Optimizer steps that are computed and not taken."""
 
 import copy
 import math

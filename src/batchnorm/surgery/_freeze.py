@@ -1,4 +1,4 @@
-"""All layers of a model frozen or unfrozen together."""
+"""Freezing of all layers of a model together, and unfreezing."""
 
 from collections.abc import Callable, Iterable
 
@@ -138,7 +138,7 @@ def _foreign(layer: nn.Module) -> str:
 
 
 def _obstacle(layer: nn.Module) -> str:
-    """Return what stands against freezing a layer, or nothing."""
+    """Return why a layer cannot be frozen, or nothing."""
     if not isinstance(layer, Modes):
         return _foreign(layer)
     if not layer.track_running_stats or layer.running_mean is None:

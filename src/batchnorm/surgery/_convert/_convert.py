@@ -1,4 +1,4 @@
-"""Other packages' batch normalization becomes ours, in place."""
+"""Conversion of other packages' batch normalization to ours, in place."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Batch normalization layers of other packages, known by what they hold and do, not by import.
+"""Layers of other packages, recognized by what they hold and compute, not by import.
 
 A class is recognized by its name and its state, and then proven: a twin of the module with values
 that make every term count has to give what our layer gives.
@@ -51,7 +51,7 @@ class Foreign:
 
 
 def looks_foreign(module: nn.Module) -> bool:
-    """Say whether a module has the name and the state of a layer that is known here.
+    """Return whether a module has the name and the state of a layer that is known here.
 
     Known are timm's `BatchNormAct2d` and `FrozenBatchNormAct2d`, and the `FrozenBatchNorm2d` of
     torchvision, detectron2 and, under longer names, transformers.

@@ -1,4 +1,4 @@
-"""Our layers become torch's, in place."""
+"""Reversion of our layers to torch's, in place."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ def revert(model: nn.Module) -> Record:
 
 
 def _obstacle(layer: Layer, place: Fused | None, *, traced: bool) -> str:
-    """Return what stands against a layer becoming torch's, or nothing."""
+    """Return why a layer cannot become torch's, or nothing."""
     if type(layer) not in TO_TORCH:
         return f"{type(layer).__name__} is a class of its own"
     if place is not None and has_hooks(place):

@@ -1,4 +1,4 @@
-"""Neighbours that the owner of a model names, for a forward pass that cannot be traced."""
+"""Pairs of neighbours that the owner of a model names, where its forward cannot be traced."""
 
 from collections.abc import Iterable, Mapping
 

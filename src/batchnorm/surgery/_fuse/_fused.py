@@ -1,4 +1,4 @@
-"""What a fusion leaves in a model, and what it says of a layer."""
+"""Fused activations: the identity that a fusion leaves in a model, and its report."""
 
 from typing import NamedTuple, TypeGuard
 
@@ -11,7 +11,7 @@ HOOKED = "it has hooks, which expect its output without an activation"
 
 
 class Fused(nn.Identity):
-    """What stands where an activation was that the layer before now does.
+    """Identity in the place of an activation that the layer before it now does.
 
     Attributes:
         layer: the layer, in a tuple, so that it is not a part of this module.
@@ -47,5 +47,5 @@ class Fusion(NamedTuple):
 
 
 def is_plain(module: nn.Module) -> TypeGuard[Layer]:
-    """Say whether a module is a layer of ours that only normalizes."""
+    """Return whether a module is a layer of ours that only normalizes."""
     return isinstance(module, Layer) and type(module) in TO_TORCH and module.activation is None

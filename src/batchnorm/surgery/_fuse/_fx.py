@@ -1,4 +1,4 @@
-"""Fusing in a `torch.fx.GraphModule`, whose graph says what is called and can be rewritten.
+"""Fusion in a `torch.fx.GraphModule`, whose graph can be rewritten.
 
 There a function call can be given up as well as a module, an activation that several places share,
 and the addition of a residual, which our layers take as a second argument.

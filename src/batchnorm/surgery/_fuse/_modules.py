@@ -1,4 +1,4 @@
-"""An activation module behind one of our layers is done by the layer, in place."""
+"""Fusion of activation modules into the layers of ours before them, in place."""
 
 from typing import Any, NamedTuple
 
@@ -102,7 +102,7 @@ def _only_user(call: Call, graph: Graph, *, training: bool) -> Call | None:
 
 
 def _usable(user: Call, modules: dict[str, nn.Module], graph: Graph, calls: int) -> Follower | str:
-    """Return the module that follows, unless something stands against giving it up."""
+    """Return the module that follows, unless something prevents giving it up."""
     name = user.module
     if not name:
         hint = ", a call that only a GraphModule can lose" if user.op in ACTIVATIONS else ""

@@ -1,4 +1,4 @@
-"""A new layer that changes nothing at first: it starts with what it will find."""
+"""Data-dependent initialization: on the example batch an inserted layer is the identity."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Batch normalization put into a network that has none."""
+"""Insertion of batch normalization into a network that has none."""
 
 from collections import OrderedDict
 from collections.abc import Iterable
@@ -167,7 +167,7 @@ def _remove_bias(linear: nn.Module, changes: Edit) -> Tensor | None:
 
 
 def _put(before: nn.Module, layer: nn.Module, point: Point, changes: Edit) -> str:
-    """Put a layer behind a module, and return what to say of it."""
+    """Put a layer behind a module, and return its report."""
     linear = "linear" if isinstance(before, nn.Linear) else "conv"
     part = linear if is_linear_map(before) else "activation"
     behind = nn.Sequential(OrderedDict({part: before, "norm": layer}))

@@ -1,4 +1,4 @@
-"""Which linear maps of a model get a batch normalization layer."""
+"""Plan of an insertion: which linear maps of a model get a batch normalization layer."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple

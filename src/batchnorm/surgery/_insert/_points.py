@@ -1,4 +1,4 @@
-"""Where a network can be given batch normalization: after its linear maps, found by tracing."""
+"""Insertion points: where batch normalization can follow the linear maps of a network."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -129,7 +129,7 @@ class Points:
                 open_.extend(step.users)
 
     def _maps_behind(self, call: Call) -> bool:
-        """Say whether there is a linear map anywhere behind a call."""
+        """Return whether there is a linear map anywhere behind a call."""
         behind = set(call.users)
         for step in self._graph.calls[call.index + 1 :]:
             if step.index in behind:

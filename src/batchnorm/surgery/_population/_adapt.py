@@ -14,7 +14,7 @@ from batchnorm._model._edit import Edit, edit
 from batchnorm._model._statistics import Population, correction_of, in_use
 from batchnorm._moments import Moments
 from batchnorm.errors import DataError, OptionError
-from batchnorm.surgery._population._estimates import estimated, moved, write
+from batchnorm.surgery._population._estimates import distance_in_words, estimated, write
 from batchnorm.surgery._population._pass import Progress, StatisticsPass
 from batchnorm.surgery._population._seen import METHODS, Seen
 from batchnorm.surgery._population._targets import Layers, targets
@@ -137,7 +137,7 @@ def adapt(
         rows, layer = seen[name].rows, chosen.layers[name]
         found[name] = _blended(sources[name], target, source_weight / (source_weight + rows))
         share = f"{source_weight / (source_weight + rows):.0%} source"
-        details[name] = f"{rows} rows, {share}; {moved(layer, found[name])}"
+        details[name] = f"{rows} rows, {share}; {distance_in_words(layer, found[name])}"
     with edit(model) as changes:
         for name, population in found.items():
             write(chosen.layers[name], population, None, changes.copy_)

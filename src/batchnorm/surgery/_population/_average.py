@@ -21,7 +21,7 @@ _COUNTER = "num_batches_tracked"
 
 @torch.no_grad()
 def average_statistics(target: State, source: State, decay: float) -> Record:
-    r"""Move the running statistics of an averaged model as its weights are moved.
+    r"""Update the running statistics of an averaged model as its weights are updated.
 
     Averaging the parameters alone leaves a teacher's `running_mean` and `running_var` as they
     were, and its evaluation falls behind. Call this beside the update of the weights, with the
@@ -126,7 +126,7 @@ def _statistics(state: State) -> dict[str, Tensor]:
 
 
 def _once(buffers: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return each buffer under its first name: a shared one must not be moved twice."""
+    """Return each buffer under its first name: a shared one must not be updated twice."""
     first: dict[int, str] = {}
     for name, buffer in buffers.items():
         first.setdefault(buffer.data_ptr() or id(buffer), name)

@@ -1,4 +1,4 @@
-"""Population statistics of a layer: from what it has seen to what its buffers hold."""
+"""Population statistics of a layer: estimated from its inputs, written to its buffers."""
 
 import math
 from collections.abc import Callable
@@ -77,10 +77,10 @@ def write(
 
 
 def counted(layer: Module, batches: int) -> int:
-    """Return what the counter must say of statistics with nothing of their start in them.
+    """Return the counter's value for statistics that contain nothing of their start.
 
     That is their number of batches; but a layer with ``debias=True`` would take out what is not
-    there, unless there are so many that nothing would be left.
+    there, unless their number is so large that nothing would be left.
     """
     if not (isinstance(layer, Layer) and layer.debias) or layer.momentum is None:
         return batches
@@ -90,8 +90,8 @@ def counted(layer: Module, batches: int) -> int:
     return max(batches, math.ceil(math.log(2.0**-60) / math.log1p(-layer.momentum)))
 
 
-def moved(layer: _BatchNorm, population: Population) -> str:
-    """Say how far the layer's statistics are from others."""
+def distance_in_words(layer: _BatchNorm, population: Population) -> str:
+    """Return in words how far the layer's statistics are from others."""
     old, new = ([statistic.cpu() for statistic in each] for each in (in_use(layer), population))
     steps = (new[0] - old[0]).abs() / (new[1] + layer.eps).sqrt()
     ratio = (new[1] + layer.eps) / (old[1] + layer.eps)

@@ -1,4 +1,4 @@
-"""Passes of data through a borrowed model, and what reaches its batch-norm layers."""
+"""Statistics passes: data through a borrowed model, and what reaches its batch-norm layers."""
 
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
@@ -33,7 +33,7 @@ class StatisticsPass:
         feed: calls the model on a batch.
         batches: the data.
         method: what to keep of each batch.
-        progress: told after each batch how many are done, and of how many where that is known.
+        progress: called after each batch with the number done, and that of all where it is known.
         distributed: whether other processes have data, too.
 
     Attributes:
@@ -64,7 +64,7 @@ class StatisticsPass:
 
         Args:
             layers: by name.
-            on_call: told name, moments and rows of each call, before the layer computes.
+            on_call: called with name, moments and rows of each call, before the layer computes.
 
         Raises:
             NonFiniteError: the input of a layer has a mean or variance that is not finite.

@@ -1,4 +1,4 @@
-"""The results of all processes that work together, in the same order in each."""
+"""All-gather of the results of all processes, in the same order in each."""
 
 from collections.abc import Callable
 from typing import TypeVar

@@ -9,7 +9,7 @@ from batchnorm._model._borrow import borrowed
 from batchnorm._model._call import Forward, check_batches, feeder
 from batchnorm._model._edit import edit
 from batchnorm.errors import OptionError
-from batchnorm.surgery._population._estimates import estimated, moved, write
+from batchnorm.surgery._population._estimates import distance_in_words, estimated, write
 from batchnorm.surgery._population._pass import Progress, StatisticsPass
 from batchnorm.surgery._population._seen import METHODS, Method, Seen
 from batchnorm.surgery._population._targets import Layers, targets
@@ -111,7 +111,7 @@ def recalibrate(
             seen = passes.under_batch_statistics(chosen.layers)
     found = estimated(chosen.layers, how, seen)
     details = {
-        name: f"{seen[name].words()}; {moved(chosen.layers[name], population)}"
+        name: f"{seen[name].words()}; {distance_in_words(chosen.layers[name], population)}"
         for name, population in found.items()
     }
     with edit(model) as changes:

@@ -1,4 +1,4 @@
-"""What has been seen of a layer's input, and the population statistics that follow from it."""
+"""Sufficient statistics of a layer's input, and the population statistics that follow from them."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -35,7 +35,7 @@ class Seen(NamedTuple):
         )
 
     def words(self) -> str:
-        """Say how much it is.
+        """Return its size in words.
 
         Example:
             >>> Seen(batches=1, rows=32).words()
@@ -45,8 +45,8 @@ class Seen(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Seen":
         """Return the same on another device."""
-        moved = (Moments(*(tensor.to(device) for tensor in part)) for part in self.parts)
-        return self._replace(parts=tuple(moved))
+        parts = (Moments(*(tensor.to(device) for tensor in part)) for part in self.parts)
+        return self._replace(parts=tuple(parts))
 
 
 class Method(NamedTuple):

@@ -1,4 +1,4 @@
-"""Which layers of a model have population statistics that may be estimated anew."""
+"""Target layers: those of a model whose population statistics may be estimated anew."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
