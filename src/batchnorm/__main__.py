@@ -1,4 +1,4 @@
-"""The command ``batchnorm``, also as ``python -m batchnorm``."""
+"""Command ``batchnorm``, also as ``python -m batchnorm``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The errors that this package raises, each also the builtin that PyTorch's own check raises."""
+"""Errors of this package, each also the builtin that PyTorch's own check raises."""
 
 
 class BatchNormError(Exception):

@@ -1,4 +1,4 @@
-"""Scale and shift that differ from sample to sample."""
+"""Modulation: a scale and shift that differ from sample to sample."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-r"""Matrices that whiten, with derivatives of every order that stay finite at equal eigenvalues.
+r"""Whitening matrices, with derivatives of every order that stay finite at equal eigenvalues.
 
 With :math:`S = \Sigma^{1/2}` and :math:`W = S^{-1}`, from :math:`S^2 = \Sigma`:
 

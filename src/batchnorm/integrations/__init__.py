@@ -10,10 +10,10 @@ which a converted layer keeps, so that it trains on as it would have there:
 The data are not converted: here channels are dimension 1, wherever the other library has them.
 """
 
-from ._flax import from_flax as from_flax
-from ._flax import to_flax as to_flax
-from ._keras import from_keras as from_keras
-from ._keras import to_keras as to_keras
-from ._onnx import from_onnx as from_onnx
-from ._onnx import from_onnx_node as from_onnx_node
-from ._onnx import to_onnx as to_onnx
+from batchnorm.integrations._flax import from_flax as from_flax
+from batchnorm.integrations._flax import to_flax as to_flax
+from batchnorm.integrations._keras import from_keras as from_keras
+from batchnorm.integrations._keras import to_keras as to_keras
+from batchnorm.integrations._onnx import from_onnx as from_onnx
+from batchnorm.integrations._onnx import from_onnx_node as from_onnx_node
+from batchnorm.integrations._onnx import to_onnx as to_onnx

@@ -1,4 +1,4 @@
-"""The arithmetic, once for each backend, behind one set of signatures.
+"""Kernels: the arithmetic, once for each backend, behind one set of signatures.
 
 `_select` chooses the backend for a device; `_eager` is plain torch and always available; `_cpu` is
 compiled for the processor.

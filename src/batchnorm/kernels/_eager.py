@@ -1,4 +1,4 @@
-"""Plain torch operations, on any device: the backend that is always there.
+"""Eager backend: plain torch operations, on any device, always available.
 
 All arithmetic is float64, rounded once at the end; so the error of the output grows neither with
 the offset of the input nor with its size, and no care is needed about the order of operations.

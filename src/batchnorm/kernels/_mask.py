@@ -1,4 +1,4 @@
-"""One bit a value, kept for the backward pass: in a tensor whose size every backend agrees on.
+"""Mask of one bit a value, kept for the backward pass; all backends agree on its size.
 
 What a bit's place is, only the backend that wrote it knows; the last byte says which one that was.
 """

@@ -1,4 +1,4 @@
-"""What reaches a layer, as moments."""
+"""Moments of the input that reaches a layer."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The memory layout of outputs that are put together from parts."""
+"""Memory layout of outputs that are put together from parts."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""Layers that learn their number of channels from the first input they see.
+"""Lazy layers, which take their number of channels from the first input.
 
 They have our forward already, because torch binds the forward of the first call before the class
 changes.

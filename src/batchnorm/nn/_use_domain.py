@@ -1,4 +1,4 @@
-"""The domain of a whole model's forward."""
+"""Domain of a whole model's forward, as a context."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

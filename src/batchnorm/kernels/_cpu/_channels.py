@@ -1,4 +1,4 @@
-"""What is done once for a channel, between the two passes: the same for planes and rows.
+"""Per-channel step between the two passes, the same for planes and rows.
 
 Where several tasks share a channel, one of them is its owner and writes what is found.
 """

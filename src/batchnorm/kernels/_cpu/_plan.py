@@ -1,4 +1,4 @@
-"""How the work is cut into tasks: decided once for each shape, layout and thread count."""
+"""Plan of the work, cut into tasks: made once for each shape, layout and thread count."""
 
 import math
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""PyTorch's own thread pool, and what the processor is like."""
+"""Thread pool of PyTorch, cache sizes of the processor, huge pages."""
 
 import contextlib
 import ctypes

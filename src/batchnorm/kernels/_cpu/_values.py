@@ -1,4 +1,4 @@
-"""What happens to one value and to one channel: the formulas that both layouts share."""
+"""Formulas of one value and of one channel, which both layouts share."""
 
 import math
 

@@ -1,3 +1,3 @@
 """Folding of batch normalization into linear maps."""
 
-from ._fold import fold as fold
+from batchnorm.surgery._fold._fold import fold as fold

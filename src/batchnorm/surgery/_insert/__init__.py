@@ -1,3 +1,3 @@
 """Insertion of batch normalization into a network that has none."""
 
-from ._insert import insert as insert
+from batchnorm.surgery._insert._insert import insert as insert

@@ -1,6 +1,6 @@
 """Population statistics: recalibrated, adapted to other data, averaged."""
 
-from ._adapt import Adaptation as Adaptation
-from ._adapt import adapt as adapt
-from ._average import average_statistics as average_statistics
-from ._recalibrate import recalibrate as recalibrate
+from batchnorm.surgery._population._adapt import Adaptation as Adaptation
+from batchnorm.surgery._population._adapt import adapt as adapt
+from batchnorm.surgery._population._average import average_statistics as average_statistics
+from batchnorm.surgery._population._recalibrate import recalibrate as recalibrate
