@@ -1,4 +1,4 @@
-"""Axes of channels and of statistics: every tensor here is ``(N, C, *)`` and channels are dimension 1."""
+"""Axes of channels and of statistics: tensors are ``(N, C, *)``, channels are dimension 1."""
 
 import math
 from collections.abc import Sequence
