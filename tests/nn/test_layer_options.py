@@ -1,0 +1,104 @@
+"""Options are validated when they are set, and hold however they came to be set."""
+
+import copy
+import inspect
+import pickle
+
+import pytest
+import torch
+
+from batchnorm import nn
+from batchnorm.errors import OptionError
+
+WRONG = {
+    "activation": ("gelu", "activation must be None or one of relu, leaky_relu, silu, got 'gelu'"),
+    "nonfinite": ("ignore", "nonfinite must be one of skip, propagate, raise, got 'ignore'"),
+    "correction": (2, "correction must be 0 or 1, got 2"),
+}
+FAMILIES = [
+    nn.BatchNorm1d,
+    lambda channels, **options: nn.GhostBatchNorm1d(channels, 4, **options),
+    nn.BatchRenorm1d,
+    nn.ConditionalBatchNorm1d,
+    lambda channels, **options: nn.ClassConditionalBatchNorm1d(channels, 2, **options),
+    lambda _, **options: nn.LazyBatchNorm1d(**options),
+]
+NAMES = ["plain", "ghost", "renorm", "conditional", "class-conditional", "lazy"]
+
+
+@pytest.mark.parametrize("make", FAMILIES, ids=NAMES)
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_option_is_refused_by_the_constructor_and_when_it_is_set(make, name):
+    value, message = WRONG[name]
+    with pytest.raises(OptionError, match=message):
+        make(3, **{name: value})
+    layer = make(3)
+    before = getattr(layer, name)
+    with pytest.raises(OptionError, match=message):
+        setattr(layer, name, value)
+    assert getattr(layer, name) == before
+
+
+def test_a_slope_is_judged_with_the_activation_that_needs_it():
+    layer = nn.BatchNorm1d(3)
+    layer.negative_slope = 0.0
+    with pytest.raises(OptionError, match="negative_slope must be positive, got"):
+        layer.activation = "leaky_relu"
+    layer.negative_slope = 0.5
+    layer.activation = "leaky_relu"
+    y = layer(torch.randn(8, 3))
+    plain = nn.BatchNorm1d(3)
+    torch.manual_seed(0)
+    x = torch.randn(8, 3)
+    torch.testing.assert_close(layer(x), torch.nn.functional.leaky_relu(plain(x), 0.5))
+    assert y.min() < 0
+
+
+def past_the_layer(layer):
+    vars(layer)["activation"] = "relu"
+    return layer
+
+
+def through_a_copy(layer):
+    layer.activation = "relu"
+    return copy.deepcopy(layer)
+
+
+def through_a_pickle(layer):
+    layer.activation = "relu"
+    return pickle.loads(pickle.dumps(layer))  # noqa: S301 -- our own
+
+
+def of_an_older_version(layer):
+    """Return a layer whose pickle knows nothing of validated options."""
+    layer.activation = "relu"
+    state = {name: value for name, value in vars(layer).items() if name != "_known"}
+    old = nn.BatchNorm1d.__new__(nn.BatchNorm1d)
+    old.__setstate__(state)
+    return old
+
+
+@pytest.mark.parametrize(
+    "way", [past_the_layer, through_a_copy, through_a_pickle, of_an_older_version]
+)
+def test_an_option_holds_whatever_way_it_came(way):
+    layer = way(nn.BatchNorm1d(3))
+    assert bool((layer(torch.randn(8, 3)) >= 0).all())
+    layer.activation = None
+    assert bool((layer(torch.randn(8, 3)) < 0).any())
+
+
+def test_a_wrong_value_written_past_the_layer_is_refused_at_the_call():
+    layer = nn.BatchNorm1d(3)
+    vars(layer)["nonfinite"] = "ignore"
+    with pytest.raises(OptionError, match="nonfinite must be one of"):
+        layer(torch.randn(8, 3))
+
+
+@pytest.mark.parametrize("family", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
+def test_a_constructor_shows_torch_s_arguments_first_and_all_of_ours(family):
+    ours = inspect.signature(family).parameters
+    theirs = inspect.signature(torch.nn.BatchNorm2d).parameters
+    assert [*ours][: len(theirs)] == [*theirs]
+    assert {"activation", "negative_slope", "nonfinite", "debias", "correction"} <= ours.keys()
+    assert all(p.kind is not p.VAR_KEYWORD for p in ours.values())
