@@ -1,6 +1,7 @@
 """One proof for all operations: rounding passes it, in whatever network, and mistakes do not."""
 
 import copy
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -192,3 +193,11 @@ def test_what_is_lost_in_any_part_is_never_within_bounds():
 def test_an_error_is_relative_to_the_largest_finite_value():
     found, expected = torch.tensor([1.0, torch.inf, 2.0]), torch.tensor([1.0, torch.inf, 4.0])
     assert relative_error(found, expected) == 0.5
+
+
+def test_a_named_tuple_of_arguments_is_taken_to_float64_too():
+    class Inputs(NamedTuple):
+        x: torch.Tensor
+
+    [x] = Pass(Inputs(torch.zeros(2)), training=None).in_double().example_inputs
+    assert x.dtype == torch.float64

@@ -207,3 +207,43 @@ def test_what_depends_on_values_is_refused_in_one_line(capfd):
 def test_the_model_itself_may_be_a_step():
     assert steps(nn.Linear(4, 2))[1:] == ["linear <- 0", "output <- 1"]
     assert steps(Net(lambda _, x: (x + 1).relu()))[1:] == ["module <- 0", "output <- 1"]
+
+
+def test_what_writes_through_a_view_changes_what_it_is_a_view_of():
+    def forward(m, x):
+        y = m.conv(x)
+        y[:, 0] = 1.0
+        y.flatten(1).mul_(2)
+        return m.norm(y)
+
+    model = Net(forward, conv=nn.Conv2d(3, 3, 1), norm=nn.BatchNorm2d(3))
+    assert steps(model)[1:] == [
+        "conv2d conv <- 0",
+        "setitem <- 1",
+        "flatten <- 2",
+        "mul <- 3",
+        "batch_norm norm <- 4",
+        "output <- 5",
+    ]
+
+
+def test_an_operation_behind_no_function_of_torch_is_a_step():
+    class Doubled(torch.autograd.Function):
+        @staticmethod
+        def forward(_, x):
+            return x.mul(2)
+
+    model = Net(lambda m, x: m.norm(Doubled.apply(m.conv(x))), conv=nn.Conv2d(3, 3, 1))
+    model.norm = nn.BatchNorm2d(3)
+    assert steps(model)[1:4] == ["conv2d conv <- 0", "mul <- 1", "batch_norm norm <- 2"]
+
+
+def test_a_function_that_returns_its_input_is_a_step_of_its_own():
+    model = Net(lambda m, x: m.drop(x) + x, drop=nn.Dropout())
+    assert steps(model)[1:3] == ["dropout drop <- 0", "add <- 1 0"]
+
+
+def test_a_layer_in_training_depends_on_its_input_alone():
+    model = Net(lambda m, x: m.norm(m.norm(x)).relu(), norm=ours.BatchNorm2d(3)).train()
+    first, second = trace(model, X).calls_of("norm")
+    assert (first.inputs, second.inputs) == ((0,), (first.index,))

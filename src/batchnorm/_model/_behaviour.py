@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm._model._borrow import borrowed
-from batchnorm._model._call import mapped, run
+from batchnorm._model._call import changed, run
 from batchnorm._model._copy import twin
 
 
@@ -158,7 +158,7 @@ def behaviour(model: nn.Module, example_inputs: Any, *, training: bool) -> Behav
 
 def in_double(example_inputs: Any) -> Any:
     """Return inputs with their floating tensors in float64."""
-    return mapped(example_inputs, lambda x: x.double() if x.is_floating_point() else x)
+    return changed(example_inputs, lambda x: x.double() if x.is_floating_point() else x)
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:

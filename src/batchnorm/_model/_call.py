@@ -80,6 +80,22 @@ def mapped(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
+def changed(example_inputs: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    """Return example inputs with `function` applied to their tensors.
+
+    Args:
+        example_inputs: as for `arguments`; a named tuple becomes a tuple.
+        function: returns what takes the place of a tensor.
+
+    Example:
+        >>> import torch
+        >>> changed((torch.zeros(1), 3), torch.cos)
+        (tensor([1.]), 3)
+    """
+    args, kwargs = arguments(example_inputs)
+    return mapped(kwargs if isinstance(example_inputs, Mapping) else args, function)
+
+
 def run(model: Module, example_inputs: Any) -> tuple[Tensor, ...]:
     """Call a model, each time with the same random numbers, and return its tensors."""
     args, kwargs = mapped(arguments(example_inputs), _own)

@@ -105,7 +105,7 @@ class Recorder:
         result = function(*args, **kwargs)
         given = {id(leaf): leaf for leaf in _tensors((args, kwargs))}
         made = _tensors(result)
-        if made:
+        if made or (step.index >= 0 and not self._module):  # as where an element is assigned
             self._placed(step).functions.append((function, args, kwargs))
         if isinstance(result, Tensor) and id(result) in given and id(result) not in step.written:
             self._read(step, result)

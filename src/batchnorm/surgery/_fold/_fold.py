@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from batchnorm._model._behaviour import Pass
 from batchnorm._model._borrow import borrowed
-from batchnorm._model._call import arguments, mapped
+from batchnorm._model._call import arguments, changed
 from batchnorm._model._compare import Proof
 from batchnorm._model._edit import Edit, edit
 from batchnorm._model._find import activation_module, check_initialized, is_batch_norm
@@ -200,7 +200,7 @@ def _randomized(example_inputs: Any) -> Any:
         std, mean = torch.std_mean(x.double(), correction=0)
         return (values * torch.where(std > 0, std, 1.0) + mean).to(x.dtype)
 
-    return mapped(example_inputs, noise)
+    return changed(example_inputs, noise)
 
 
 def _listing(reasons: Mapping[str, str]) -> str:

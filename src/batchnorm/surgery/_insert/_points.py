@@ -13,13 +13,15 @@ _NONLINEAR = {
     "relu", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish", "glu",
     "softplus", "sigmoid", "log_sigmoid", "tanh", "hardtanh", "hardsigmoid", "hardswish",
     "hardshrink", "softshrink", "threshold", "clamp", "clamp_min", "maximum", "minimum", "abs",
-    "erf", "exp", "sin", "cos",
+    "erf", "exp", "sin", "cos", "relu6", "softsign", "tanhshrink", "clip", "clamp_max",
+    "special_expit",
 }  # fmt: skip
 # Maps that are no module here: they too begin something that the batch's statistics do not cross.
 _MAPS = {
     "linear", "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d",
     "conv_transpose3d", "convolution", "matmul", "mm", "bmm", "addmm", "baddbmm", "einsum",
     "bilinear", "embedding", "lstm", "gru", "rnn_tanh", "rnn_relu", "scaled_dot_product_attention",
+    "multi_head_attention_forward", "tensordot", "inner",
 }  # fmt: skip
 _NO_NONLINEARITY = (nn.Softmax, nn.Softmax2d, nn.LogSoftmax, nn.Softmin)
 
