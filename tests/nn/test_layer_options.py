@@ -3,6 +3,7 @@
 import copy
 import inspect
 import pickle
+import pickletools
 
 import pytest
 import torch
@@ -86,6 +87,17 @@ def test_an_option_holds_whatever_way_it_came(way):
     assert bool((layer(torch.randn(8, 3)) >= 0).all())
     layer.activation = None
     assert bool((layer(torch.randn(8, 3)) < 0).any())
+
+
+def test_a_pickle_names_the_class_of_the_layer_and_none_of_ours_beside_it():
+    layer = nn.BatchNorm1d(3, activation="leaky_relu")
+    layer(torch.randn(8, 3))
+    named = {
+        " ".join(str(argument).split())
+        for code, argument, _ in pickletools.genops(pickle.dumps(layer, protocol=2))
+        if code.name == "GLOBAL" and str(argument).startswith("batchnorm")
+    }
+    assert named == {"batchnorm.nn._batchnorm BatchNorm1d"}
 
 
 def test_a_wrong_value_written_past_the_layer_is_refused_at_the_call():

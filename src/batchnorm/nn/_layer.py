@@ -111,7 +111,15 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         """Return the options, validated anew only where somebody has changed them past us."""
         key = self.activation, self.negative_slope, self.nonfinite, self.correction
         known, options = self._known
-        return options if known == key else options_of(*key)
+        if known != key:
+            options = options_of(*key)
+            if not torch.compiler.is_compiling():
+                object.__setattr__(self, "_known", (key, options))
+        return options
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of copies and files what follows from the rest, and is of no public class."""
+        return {name: value for name, value in vars(self).items() if name != "_known"}
 
     def forward(
         self,

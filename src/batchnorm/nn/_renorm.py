@@ -121,7 +121,7 @@ class _Renorm(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of copies and files what the last forwards found."""
-        return {name: value for name, value in vars(self).items() if name != "_recent"}
+        return {name: value for name, value in super().__getstate__().items() if name != "_recent"}
 
     def extra_repr(self) -> str:
         """Return the plain layer's description, and the bounds."""
