@@ -288,7 +288,7 @@ SURGERY = [
         '"weight": var.sqrt(),',
         "surgery/test_insert.py",
         "with 1e-5 nothing shows where the variance is 1",
-        only="data",
+        only="makes_up_for_eps",
     ),
     Mutant(
         "a removed bias stays in the running mean",
@@ -296,7 +296,7 @@ SURGERY = [
         "moments.mean",
         "surgery/test_insert.py",
         "training does not look at it",
-        only="data",
+        only="makes_up_for_eps or moments_of_the_batch",
     ),
     Mutant(
         "recalibration ignores a layer's correction",

@@ -322,6 +322,17 @@ def test_started_from_data_nothing_changes_at_first(where, dtype):
     torch.testing.assert_close(model(y), old(y), rtol=bound, atol=bound * 10)
 
 
+@pytest.mark.parametrize("eps", [1e-5, 0.5])
+def test_a_start_from_data_makes_up_for_eps(eps):
+    """Where no saturated unit hides it."""
+    model = stack(nn.LeakyReLU()).double()
+    x = vectors().double()
+    expected = model(x)
+    insert(model, x, start="data", eps=eps)
+    for training in (False, True):  # training moves the running statistics
+        torch.testing.assert_close(model.train(training)(x), expected, rtol=1e-12, atol=1e-12)
+
+
 def old_network(model):
     """Return the network without normalization that a model is in evaluation."""
     old = copy.deepcopy(model)
