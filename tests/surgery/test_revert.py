@@ -109,7 +109,7 @@ def test_the_reverted_model_is_torchs_alone():
     convert(model, fuse=True, example_inputs=image())
     revert(model)
     homes = {type(module).__module__.partition(".")[0] for module in model.modules()}
-    assert homes == {"torch", "surgery_models"}
+    assert homes == {"torch", "support"}
 
 
 def test_sixteen_bits_get_statistics_of_sixteen_bits_back():

@@ -99,6 +99,7 @@ def batch_norm(
         Reducing Internal Covariate Shift", Algorithms 1 and 2.
 
     Example:
+        >>> import torch
         >>> x = torch.tensor([[1.0], [3.0]])
         >>> mean, var = torch.zeros(1), torch.ones(1)
         >>> batch_norm(x, mean, var, training=True, momentum=0.5).flatten()
@@ -171,6 +172,7 @@ def normalize(
         Ioffe and Szegedy (2015), Algorithm 1.
 
     Example:
+        >>> import torch
         >>> y, moments = normalize(torch.tensor([[1.0], [3.0]]))
         >>> y.flatten()
         tensor([-1.0000,  1.0000])

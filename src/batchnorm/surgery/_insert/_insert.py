@@ -128,7 +128,8 @@ class _Insertion(NamedTuple):
 
     def in_double(self) -> "_Insertion":
         """Return the same for a copy of the model in float64."""
-        return self._replace(example_inputs=in_double(self.example_inputs))
+        given = self.example_inputs
+        return self if given is None else self._replace(example_inputs=in_double(given))
 
     def make(self, model: nn.Module, changes: Edit) -> dict[str, Change]:
         """Insert the layers into the model or its copy, and return what was done."""
