@@ -14,11 +14,15 @@ from batchnorm.functional._checks import check_finite
 from batchnorm.functional._options import Options
 from batchnorm.kernels import Call, Epilogue, RunningStats
 
-Affine = tuple[Tensor | None, Tensor | None]
+AffineParameters = tuple[Tensor | None, Tensor | None]
 
 
 def train(
-    batch: Batch, affine: Affine, eps: float, running: RunningStats | None, options: Options
+    batch: Batch,
+    affine: AffineParameters,
+    eps: float,
+    running: RunningStats | None,
+    options: Options,
 ) -> Tensor:
     """Normalize with the statistics of the batch, and update the running ones.
 
@@ -45,7 +49,9 @@ def train(
     return y
 
 
-def measure(batch: Batch, affine: Affine, eps: float, epilogue: Epilogue) -> tuple[Tensor, Moments]:
+def measure(
+    batch: Batch, affine: AffineParameters, eps: float, epilogue: Epilogue
+) -> tuple[Tensor, Moments]:
     """Normalize with the statistics of the batch, and return the moments of what counts in it."""
     x, residual = batch.x, batch.residual
     weights = batch.weights()
@@ -60,7 +66,7 @@ def measure(batch: Batch, affine: Affine, eps: float, epilogue: Epilogue) -> tup
 
 
 def _weighted(
-    batch: Batch, weights: Weights, affine: Affine, eps: float, epilogue: Epilogue
+    batch: Batch, weights: Weights, affine: AffineParameters, eps: float, epilogue: Epilogue
 ) -> tuple[Tensor, Tensor]:
     x, residual = batch.x, batch.residual
     rows = weights.rows(x)
@@ -76,7 +82,7 @@ def _weighted(
 
 def evaluate(
     batch: Batch,
-    affine: Affine,
+    affine: AffineParameters,
     mean: Tensor | None,
     var: Tensor | None,
     eps: float,

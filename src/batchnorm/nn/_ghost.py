@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from batchnorm.errors import CountError, OptionError
-from batchnorm.functional._apply import Affine
+from batchnorm.functional._apply import AffineParameters
 from batchnorm.functional._batch import Batch
 from batchnorm.functional._options import Options
 from batchnorm.nn._layer import Device, Layer, LayerOptions
@@ -36,7 +36,7 @@ class _Ghost(Layer):
         )
         self.virtual_batch_size = virtual_batch_size
 
-    def _normalize(self, batch: Batch, affine: Affine, options: Options) -> Tensor:
+    def _normalize(self, batch: Batch, affine: AffineParameters, options: Options) -> Tensor:
         x = batch.x
         self._check_input_dim(x)
         parts = x.shape[0] // self.virtual_batch_size

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from batchnorm import functional
 from batchnorm._moments import Moments
 from batchnorm.errors import ShapeError
-from batchnorm.functional._apply import Affine, evaluate, measure, train
+from batchnorm.functional._apply import AffineParameters, evaluate, measure, train
 from batchnorm.functional._batch import Batch
 from batchnorm.functional._checks import (
     check_count,
@@ -142,7 +142,7 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         batch = Batch(input, residual, mask, sample_weight)
         return self._normalize(batch, self._affine(), self._options())
 
-    def _normalize(self, batch: Batch, affine: Affine, options: Options) -> Tensor:
+    def _normalize(self, batch: Batch, affine: AffineParameters, options: Options) -> Tensor:
         """Do what `forward` documents with any scale, shift and activation."""
         x, eps = batch.x, self.eps
         if x.ndim not in self._ndims:
@@ -179,7 +179,7 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         momentum = 0.0 if self.momentum is None and counter is None else self.momentum  # as torch
         return options.running(mean, var, counter, skipped, momentum)
 
-    def _affine(self) -> Affine:
+    def _affine(self) -> AffineParameters:
         """Return the scale and shift, past `__getattr__`, which takes longer."""
         parameters = self._parameters
         try:

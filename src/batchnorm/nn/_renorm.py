@@ -9,7 +9,7 @@ from torch import Tensor
 
 from batchnorm import functional
 from batchnorm.errors import OptionError
-from batchnorm.functional._apply import Affine
+from batchnorm.functional._apply import AffineParameters
 from batchnorm.functional._batch import Batch
 from batchnorm.functional._modulate import check_modulation
 from batchnorm.functional._options import Options
@@ -66,7 +66,7 @@ class _Renorm(Layer):
         self.d_max = d_max
         self.warmup = warmup
 
-    def _normalize(self, batch: Batch, affine: Affine, options: Options) -> Tensor:
+    def _normalize(self, batch: Batch, affine: AffineParameters, options: Options) -> Tensor:
         if self.training and not self.frozen and self.running_mean is not None:
             x, (weight, bias) = batch.x, affine
             self._check_input_dim(x)
