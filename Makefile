@@ -11,10 +11,10 @@ demo: $(READY)  ## train the convergence study on digits and write its report
 	$(BIN)/batchnorm study run convergence --quick --out runs/demo
 
 test: $(READY)  ## the default tests, on two cores
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-all: $(READY)  ## the default tests and the slow ones
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -72,6 +72,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes_and_leaves_no_worker(tmp_path, r
     assert ended(out) == TRIALS
 
 
+@pytest.mark.slow
 def test_a_killed_run_of_all_studies_goes_on_to_the_same_bytes(
     tmp_path, records, ledger_options, monkeypatch
 ):

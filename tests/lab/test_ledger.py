@@ -160,6 +160,7 @@ def test_other_settings_are_named(small_ledger, ledger_options):
 
 
 @pytest.mark.usefixtures("few")
+@pytest.mark.slow
 def test_two_workers_record_what_one_process_does(tmp_path, small_ledger, ledger_options):
     ended = list(ledger.run(ledger_options(tmp_path / "two", jobs=2), quiet))
     assert [one.part.study.name for one in ended] == list(FEW)
