@@ -184,6 +184,8 @@ MODULES = "eps, momentum, affine, track_running_stats, device, dtype, *, bias, o
         (f"def f(x, {TORCHS.replace('weight, bias', 'bias, weight')}): ...", False),
         (f"class C:\n def __init__(self, num_features, {MODULES}): ...", True),
         (f"class C:\n def __init__(self, num_features, num_domains, {MODULES}): ...", True),
+        (f"class C:\n def __init__(self, {MODULES}): ...", True),  # torch's lazy layers
+        (f"class C:\n def __init__(self, num_domains, {MODULES}): ...", False),
         (f"class C:\n def __init__(self, num_domains, num_features, {MODULES}): ...", False),
         (f"class C:\n def build(self, num_features, {MODULES}): ...", False),
     ],

@@ -40,6 +40,12 @@ def test_a_wrong_option_is_refused_by_the_constructor_and_when_it_is_set(make, n
     assert getattr(layer, name) == before
 
 
+@pytest.mark.parametrize("make", FAMILIES, ids=NAMES)
+def test_an_option_that_there_is_not_is_refused(make):
+    with pytest.raises(TypeError, match="activaton"):
+        make(3, activaton="relu")
+
+
 def test_a_slope_is_judged_with_the_activation_that_needs_it():
     layer = nn.BatchNorm1d(3)
     layer.negative_slope = 0.0

@@ -116,7 +116,8 @@ def has_torchs_signature(function: Function) -> bool:
     torch's first and second.
     """
     if function.name.rpartition(".")[2] == "__init__":
-        return _begins_as(torch.nn.BatchNorm2d, function.parameters)
+        kinds = torch.nn.BatchNorm2d, torch.nn.LazyBatchNorm2d
+        return any(_begins_as(kind, function.parameters) for kind in kinds)
     is_public = not function.name.rpartition(".")[2].startswith("_")
     behind_the_input = function.parameters[1:]
     return is_public and _begins_as(torch.nn.functional.batch_norm, behind_the_input, skip=1)

@@ -4,13 +4,13 @@ They have our forward already, because torch binds the forward of the first call
 changes.
 """
 
-from typing import Any, Unpack
+from typing import Any
 
 import torch
 
 from batchnorm.functional._options import options_of
 from batchnorm.nn._batchnorm import BatchNorm1d, BatchNorm2d, BatchNorm3d
-from batchnorm.nn._layer import Device, Layer, LayerOptions
+from batchnorm.nn._layer import Device, Layer
 
 
 class _LazyLayer(Layer):
@@ -22,18 +22,22 @@ class _LazyLayer(Layer):
         track_running_stats: bool = True,
         device: Device = None,
         dtype: torch.dtype | None = None,
-        **options: Unpack[LayerOptions],
+        *,
+        bias: bool = True,
+        activation: str | None = None,
+        negative_slope: float = 0.01,
+        nonfinite: str = "skip",
+        debias: bool = False,
+        correction: int = 1,
     ) -> None:
-        defaults = self.activation, self.negative_slope, self.nonfinite, self.correction
-        names = "activation", "negative_slope", "nonfinite", "correction"
-        chosen = tuple(options.get(n, d) for n, d in zip(names, defaults, strict=True))
-        options_of(*chosen)  # type: ignore[arg-type] # they are checked there
+        options = activation, negative_slope, nonfinite, correction
+        options_of(*options)
         place: dict[str, Any] = {"device": device, "dtype": dtype}
-        if not options.get("bias", True):
+        if not bias:
             place["bias"] = False
         # Past our own constructor, which needs to know the number of channels.
         super(Layer, self).__init__(eps, momentum, affine, track_running_stats, **place)  # type: ignore[arg-type]
-        self._configure(chosen, options.get("debias", False))
+        self._configure(options, debias)
 
 
 class LazyBatchNorm1d(_LazyLayer, torch.nn.LazyBatchNorm1d):
