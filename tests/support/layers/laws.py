@@ -217,7 +217,8 @@ def second_derivative(layer_type, case):
             for each in sublayers(layer, "track_running_stats"):
                 each.track_running_stats = False  # gradcheck calls many times
         assert torch.autograd.gradcheck(function, inputs)
-        assert torch.autograd.gradgradcheck(function, inputs)
+        # Each value by itself where there are few, their random sums where there are many.
+        assert torch.autograd.gradgradcheck(function, inputs, fast_mode=x.numel() > 24)
 
 
 # ------------------------------------------------------------------------ what it leaves alone
