@@ -10,7 +10,9 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 SMALL = ("--quick", "--seeds", "1", "--steps", "15", "--set", "rate=0.1", "--jobs", "1")
 
 
-@pytest.mark.parametrize("study", ["landscape", "covariate-shift"])
+@pytest.mark.parametrize(
+    "study", ["landscape", pytest.param("covariate-shift", marks=pytest.mark.slow)]
+)
 def test_a_model_of_ones_own_is_measured_by_one_command(tmp_path, study):
     names = ("--model", "own_model:network", "--data", "own_model:batches")
     command = (sys.executable, "-m", "batchnorm", "study", "run", study)

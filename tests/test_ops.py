@@ -18,7 +18,7 @@ def arguments(case, *, population, requires_grad):
     return x, weight, bias, mean, var, case.eps
 
 
-@pytest.mark.parametrize("case", NOT_EMPTY[::4], ids=str)
+@pytest.mark.parametrize("case", NOT_EMPTY[::8], ids=str)
 @pytest.mark.parametrize("population", [False, True])
 def test_opcheck(case, population):
     """Schema, fake kernel (shapes, dtypes, strides), autograd registration, AOT tracing."""
@@ -27,7 +27,7 @@ def test_opcheck(case, population):
     torch.library.opcheck(torch.ops.batchnorm.forward.default, args)
 
 
-@pytest.mark.parametrize("case", EXACT[::4], ids=str)
+@pytest.mark.parametrize("case", EXACT[::8], ids=str)
 @pytest.mark.parametrize("batch_statistics", [False, True])
 def test_opcheck_backward(case, batch_statistics):
     x, weight, bias, *_ = arguments(case, population=False, requires_grad=False)

@@ -1,15 +1,12 @@
 """`pytest --device` and `--dtype`: the table of cases on a device, or those of one dtype."""
 
-import subprocess
-import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from support.layers.cases import CASES, NOT_EMPTY
-
-ROOT = Path(__file__).parents[1]
+from support.layers.cases import CASES, NOT_EMPTY, Case
 
 
 @pytest.fixture
@@ -19,25 +16,44 @@ def conftest(request):
     return next(each for each in plugins if getattr(each, "__file__", None) == own)
 
 
-def collected(*options):
-    command = [sys.executable, "-m", "pytest", "-q", "--collect-only", "-p", "no:cacheprovider"]
-    command += ["tests/test_ops.py", *options]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+class Run:
+    """What the hook asks of a run of pytest, with ``--dtype`` given."""
+
+    def __init__(self, dtype):
+        self.dtype, self.hook, self.deselected = dtype, self, []
+
+    def getoption(self, name):
+        return {"--dtype": self.dtype}[name]
+
+    def pytest_deselected(self, items):
+        self.deselected += items
 
 
-def test_only_the_cases_of_a_dtype():
-    done = collected("--device", "cpu", "--dtype", "float64")
-    assert done.returncode == 0, done.stdout + done.stderr
-    cases = [line for line in done.stdout.splitlines() if "::test_opcheck[" in line]
-    assert len(cases) > 20
-    assert all("-float64" in case for case in cases)
-    assert "::test_statistics_carry_no_gradient" in done.stdout, "it has no case, and stays"
+class Item:
+    def __init__(self, **params):
+        if params:
+            self.callspec = SimpleNamespace(params=params)
 
 
-def test_a_bad_name_ends_with_a_usage_error():
-    done = collected("--dtype", "float8")
-    assert done.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "--dtype must be one of float64, float32, float16, bfloat16, got 'float8'" in done.stderr
+def test_only_the_cases_of_a_dtype(conftest):
+    kept = [Item(case=Case((6, 3))), Item(), Item(layer=3), Item(case="of another table")]
+    left = [
+        Item(case=Case((6, 3), dtype=torch.bfloat16)),
+        Item(case=Case((6, 3), dtype=torch.float16), n=2),
+    ]
+    run, items = Run("float64"), [kept[0], left[0], *kept[1:], left[1]]
+    conftest.pytest_collection_modifyitems(run, items)
+    assert items == kept
+    assert run.deselected == left
+    run = Run(None)
+    conftest.pytest_collection_modifyitems(run, items)
+    assert (items, run.deselected) == (kept, [])
+
+
+def test_a_bad_name_is_a_usage_error(conftest):
+    words = "--dtype must be one of float64, float32, float16, bfloat16, got 'float8'"
+    with pytest.raises(pytest.UsageError, match=words):
+        conftest._dtype("float8")
 
 
 @pytest.mark.parametrize("name", ["abacus", "meta", "", "cuda:99"])

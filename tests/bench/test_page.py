@@ -10,7 +10,7 @@ from batchnorm import bench
 from batchnorm.bench import _output, _page
 from batchnorm.bench._measurements import Benchmark
 from batchnorm.errors import MissingExtraError, OptionError
-from support.processes.browser import browser, opened, quiet_and_alone
+from support.processes.browser import WINDOWS, browser, opened, quiet_and_alone
 
 __all__ = ["browser"]
 
@@ -23,8 +23,7 @@ def path(small_bench, tmp_path_factory):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@WINDOWS
 def test_the_page_draws_every_bar_and_asks_for_nothing(browser, path, small_bench, width, scheme):
     opened(browser, path, width, scheme)
     browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")

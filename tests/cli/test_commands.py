@@ -1,4 +1,3 @@
-import json
 import shutil
 import subprocess
 import sys
@@ -143,10 +142,6 @@ def test_ctrl_c_is_one_line_and_130(capsys, monkeypatch, tmp_path):
     assert "interrupted; give the same command again" in capsys.readouterr().err
 
 
-def python(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-
-
 def test_the_module_is_the_command():
     found = subprocess.run(
         [sys.executable, "-m", "batchnorm", "--version"],
@@ -155,29 +150,3 @@ def test_the_module_is_the_command():
         check=False,
     )
     assert (found.returncode, found.stdout.split()[0]) == (0, "batchnorm")
-
-
-@pytest.mark.parametrize("package", ["typer", "rich"])
-def test_without_typer_or_rich_one_line_says_what_to_install(package):
-    found = python(
-        f"import sys; sys.modules['{package}'] = None; "
-        "from batchnorm.__main__ import main; sys.argv = ['batchnorm', 'study', 'list']; main()"
-    )
-    assert found.returncode == 2
-    assert found.stderr.count("\n") == 1
-    assert f"needs the package {package}" in found.stderr
-
-
-OPTIONAL = ["batchnorm.lab", "batchnorm.cli", "typer", "rich", "plotly", "sklearn", "jinja2"]
-
-
-@pytest.mark.parametrize(
-    ("statement", "expected"), [("import batchnorm", []), ("import typer", ["typer"])]
-)
-def test_the_package_imports_nothing_optional(statement, expected):
-    found = python(
-        f"{statement}\nimport sys, json\n"
-        f"print(json.dumps([n for n in {OPTIONAL} if n in sys.modules]))"
-    )
-    assert set(json.loads(found.stdout)) >= set(expected)
-    assert bool(json.loads(found.stdout)) == bool(expected)

@@ -201,22 +201,28 @@ import torch
 from batchnorm.kernels import Call, GradientCall, _cpu, _eager
 from batchnorm.kernels._cpu import _vectors
 torch.manual_seed(0)
-for dtype, tolerance in ((torch.float32, 1e-5), (torch.bfloat16, 2e-2)):
+for dtype, tolerance in ((torch.bfloat16, 2e-2), (torch.float32, 1e-5)):
     for shape, last in (((5, 6, 7, 7), False), ((9, 7, 5, 5), True)):
-        if "few" in sys.argv and last != (dtype == torch.bfloat16):
-            continue  # each kernel takes seconds to compile
+        few = "few" in sys.argv  # each kernel takes seconds to compile
+        if few and (last, dtype) != (True, torch.bfloat16):
+            continue
         format = torch.channels_last if last else torch.contiguous_format
         x, r, dy = (torch.randn(shape).to(dtype, memory_format=format) for _ in range(3))
         found = []
         for backend in (_cpu, _eager):
             out = backend.forward(Call(x, residual=r, activation="relu"))
+            found.append([out.y, out.statistics])
+            if few:
+                continue
             inputs = dy, x, None, None, None, out.statistics, out.mask
             gradients = backend.backward(GradientCall(*inputs, 1e-5, True, True, "relu"))
-            found.append([out.y, out.statistics, gradients.dx, gradients.dresidual])
+            found[-1] += [gradients.dx, gradients.dresidual]
         for a, b in zip(*found):
             torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 x = torch.tensor([[torch.nan, 1.0], [0.0, torch.inf]], dtype=torch.bfloat16)
-assert _cpu.forward(Call(x)).y.isnan().all()
+x = x.repeat(2, 1)
+call = Call(x, residual=torch.zeros_like(x), activation="relu")
+assert _cpu.forward(call).y.isnan().all()
 print(_vectors.REGISTER)
 """
 

@@ -116,6 +116,7 @@ def test_an_old_folder_is_refused_with_what_to_do(tmp_path, small_options):
             use()
 
 
+@pytest.mark.slow
 def test_noise_is_the_same_for_two_workers_and_one(tmp_path, records):
     for jobs in (1, 2):
         options = lab.Options(tmp_path / f"{jobs}", scale="quick", jobs=jobs)

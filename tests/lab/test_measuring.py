@@ -32,6 +32,7 @@ def test_each_trial_is_one_record_and_no_weights(tmp_path, records):
     assert results.of("two", {"y": 0.5})[0]["double"] == 14.0  # an arm's own setting
 
 
+@pytest.mark.slow
 def test_two_workers_record_what_one_process_does(tmp_path, records):
     run(tmp_path / "one")
     run(tmp_path / "two", jobs=2)

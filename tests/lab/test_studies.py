@@ -87,7 +87,7 @@ def check(study, results):
 
 
 @named(TRAINED)
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_whatever_comes_out_is_told(study, seed):
     check(study, some_results(study, seed))
 
@@ -100,7 +100,11 @@ def test_a_run_that_is_not_finished_is_told(study):
     check(study, lost)
 
 
-@named(MEASURED)
+@pytest.mark.parametrize(
+    "study",
+    [MEASURED[0], *(pytest.param(study, marks=pytest.mark.slow) for study in MEASURED[1:])],
+    ids=lambda study: study.name,
+)
 def test_a_real_run_of_two_seeds_is_told(study, tmp_path):
     options = lab.Options(tmp_path / "run", scale="quick", seeds=2, jobs=1)
     lab.run(study, options, lambda _: None)

@@ -148,7 +148,9 @@ def test_what_is_left_of_a_layer_is_its_weight_and_bias():
     assert torch.equal(model["bare"](x[:, :2, 0, 0]), x[:, :2, 0, 0])
 
 
-@pytest.mark.parametrize("study", ["landscape", "covariate-shift"])
+@pytest.mark.parametrize(
+    "study", ["landscape", pytest.param("covariate-shift", marks=pytest.mark.slow)]
+)
 def test_a_study_of_an_own_model_is_run_and_told(own, tmp_path, records, study):
     for name, jobs in (("one", 1), ("two", 2)):
         options = lab.Options(tmp_path / name, own=own("normalized"), jobs=jobs, **SMALL)

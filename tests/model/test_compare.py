@@ -66,8 +66,15 @@ def test_rounding_alone_is_no_mistake(build, dtype):
     assert any("with" in change.detail for change in record.done)
 
 
-@pytest.mark.parametrize("act", [nn.ReLU, nn.SiLU])
-@pytest.mark.parametrize("depth", [50, 60])
+@pytest.mark.parametrize(
+    ("depth", "act"),
+    [
+        (50, nn.SiLU),
+        pytest.param(50, nn.ReLU, marks=pytest.mark.slow),
+        pytest.param(60, nn.ReLU, marks=pytest.mark.slow),
+        pytest.param(60, nn.SiLU, marks=pytest.mark.slow),
+    ],
+)
 def test_a_deep_chain_in_which_rounding_grows(act, depth):
     torch.manual_seed(0)
     model = chain(depth, act=act).train()

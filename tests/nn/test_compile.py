@@ -17,10 +17,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is:Dep
 needs_compiler = pytest.mark.skipif(
     not shutil.which("g++") and not shutil.which("clang++"), reason="inductor needs a C++ compiler"
 )
-DEFAULT = [{}, {"momentum": None, "debias": True, "activation": "silu"}]
-OPTIONS = DEFAULT + [
+OPTIONS = [{"momentum": None, "debias": True, "activation": "silu"}] + [
     pytest.param(options, marks=pytest.mark.slow)
     for options in (
+        {},
         {"momentum": None},
         {"momentum": 1.0},
         {"nonfinite": "propagate"},
@@ -158,7 +158,10 @@ def test_a_batch_that_is_not_finite_is_skipped_inside(value):
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("given", ["mask", "sample_weight", "both"])
+@pytest.mark.parametrize(
+    "given",
+    ["both", *(pytest.param(one, marks=pytest.mark.slow) for one in ("mask", "sample_weight"))],
+)
 def test_masks_and_weights(given, training):
     x, g = images(6), torch.Generator().manual_seed(1)
     options = {"mask": torch.rand(6, 8, 8, generator=g) > 0.3, "sample_weight": torch.rand(6)}

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 WAYS = [
     (True, {"debias": True, "activation": "silu"}),
-    (False, {"momentum": None}),
+    pytest.param(False, {"momentum": None}, marks=pytest.mark.slow),
     *(
         pytest.param(strict, options, marks=pytest.mark.slow)
         for strict in (True, False)
@@ -195,7 +195,7 @@ dynamo_or_torchscript = pytest.mark.parametrize("dynamo", [True, False], ids=["d
 @pytest.mark.parametrize(
     ("options", "frozen"),
     [
-        ({"activation": "leaky_relu"}, False),
+        pytest.param({"activation": "leaky_relu"}, False, marks=pytest.mark.slow),
         ({"debias": True, "activation": "silu"}, False),
         pytest.param({}, True, marks=pytest.mark.slow),
         pytest.param({"momentum": None, "activation": "silu"}, True, marks=pytest.mark.slow),
@@ -225,7 +225,10 @@ def test_onnx_folds_the_layer_into_the_convolution(dynamo):
 
 @through(quiet)
 @dynamo_or_torchscript
-@pytest.mark.parametrize("way", ["training", "untracked", "adapting"])
+@pytest.mark.parametrize(
+    "way",
+    ["training", *(pytest.param(way, marks=pytest.mark.slow) for way in ("untracked", "adapting"))],
+)
 def test_onnx_of_the_batch_s_statistics(way, dynamo):
     """Plain float32 operations, which every runtime has, with the right result.
 

@@ -42,7 +42,16 @@ def build(name):
     return getattr(transformers, f"{name}Model")(configuration)
 
 
-@pytest.mark.parametrize("name", [*CONFIGURATIONS, "U-Net"])
+DEEP = ("ResNet", "MobileNetV2", "EfficientNet")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in DEEP else [])
+        for name in (*CONFIGURATIONS, "U-Net")
+    ],
+)
 def test_everything_is_folded_and_nothing_changes(name):
     model = settle(build(name)).eval()
     x = torch.randn(2, 3, 64, 64)

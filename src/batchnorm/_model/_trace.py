@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
 from batchnorm._model._call import arguments, mapped, tensors
 from batchnorm._model._copy import copied
@@ -81,6 +80,9 @@ class _Fake:
     """Tensors without values, the same one for the same tensor."""
 
     def __init__(self) -> None:
+        # Here, for it loads sympy, which takes four times as long as this package.
+        from torch.fx.experimental.symbolic_shapes import ShapeEnv
+
         self.mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv())
 
     def of(self, tensor: Tensor) -> Tensor:

@@ -17,10 +17,9 @@ from batchnorm.lab.studies._convergence import CONVERGENCE
 from batchnorm.lab.studies._noisy import NOISY
 from support.lab import made_up
 from support.lab.ledgers import FEW, keep
-from support.processes.browser import browser, eventually, opened, quiet_and_alone
+from support.processes.browser import WINDOWS, browser, eventually, opened, quiet_and_alone
 
 __all__ = ["browser"]
-SIZES = [(390, "light"), (390, "dark"), (1440, "light"), (1440, "dark")]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -171,7 +170,7 @@ def test_pages_are_written_anew_from_whatever_is_there(tmp_path, small_ledger):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "scheme"), SIZES)
+@WINDOWS
 def test_the_page_is_drawn_and_asks_for_nothing(browser, index, width, scheme):
     opened(browser, index, width, scheme)
     browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
@@ -212,7 +211,7 @@ def test_the_filter_shows_one_kind_of_verdict(browser, small_ledger, index):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("width", "scheme"), SIZES)
+@WINDOWS
 def test_the_links_lead_through_all_reports_and_back(browser, small_ledger, index, width, scheme):
     opened(browser, index, width, scheme)
     follow = "#c1-convergence .picture"

@@ -7,7 +7,7 @@ import pytest
 
 from batchnorm import lab
 from batchnorm.lab import report
-from support.processes.browser import browser, eventually, opened, quiet_and_alone
+from support.processes.browser import WINDOWS, browser, eventually, opened, quiet_and_alone
 
 __all__ = ["browser"]
 
@@ -18,8 +18,7 @@ def page(small_run):
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1440])
+@WINDOWS
 def test_the_page_draws_everything_and_asks_for_nothing(browser, page, width, scheme):
     opened(browser, page, width, scheme)
     # Curves, two panels, points, four grids: eight plots, each with something drawn in it.

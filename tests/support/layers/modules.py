@@ -221,7 +221,12 @@ TABLE = [
         "BatchNorm",
         {"tracked": "there is nothing to renormalize to"},
     ),
-    Entry("DomainBatchNorm", "one domain", domains(mixed=False, shared=False)),
+    Entry(
+        "DomainBatchNorm",
+        "one domain",
+        domains(mixed=False, shared=False),
+        same="it calls the plain layer of that domain",
+    ),
     Entry("DomainBatchNorm", "mixed", domains(mixed=True, shared=False)),
     Entry("DomainBatchNorm", "mixed, shared affine", domains(mixed=True, shared=True)),
     Entry("ConditionalBatchNorm", "for all", conditional(each=False), unfit=GIVEN),

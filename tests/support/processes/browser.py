@@ -19,6 +19,18 @@ FLAGS = (
     "--host-resolver-rules=MAP * ~NOTFOUND",
 )
 
+_rest = pytest.mark.slow
+# A phone and a wide screen, light and dark; every pair of them in the slow run.
+WINDOWS = pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (390, "light"),
+        (1440, "dark"),
+        pytest.param(390, "dark", marks=_rest),
+        pytest.param(1440, "light", marks=_rest),
+    ],
+)
+
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
