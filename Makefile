@@ -7,6 +7,9 @@ READY  := $(VENV)/.ready
 # Threads that wait for work must not spin where several processes share the cores: without this a
 # small parallel loop takes ten times as long as soon as two test processes run.
 test test-all mutants: export OMP_WAIT_POLICY = passive
+# The tests start a hundred processes, which need not all compile the same sources.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+test test-all: export PYTHONPYCACHEPREFIX = $(abspath $(VENV))/bytecode
 
 .PHONY: demo test test-all lint mutants format bench docs clean
 

@@ -9,7 +9,7 @@ import batchnorm
 
 OPTIONAL = (
     "numba llvmlite triton typer rich sklearn plotly jinja2 safetensors batchnorm.bench "
-    "batchnorm.lab batchnorm.cli sympy"
+    "batchnorm.lab batchnorm.cli sympy keras tensorflow jax flax onnx onnxruntime"
 )
 
 
@@ -22,7 +22,8 @@ def loaded_after(statement):
 
 
 def test_import_loads_no_optional_package():
-    assert not set(OPTIONAL.split()) & loaded_after("import batchnorm")
+    found = loaded_after("import batchnorm, batchnorm.integrations")
+    assert not set(OPTIONAL.split()) & found
 
 
 def test_the_test_above_can_fail():

@@ -10,7 +10,7 @@ import pytest
 
 from batchnorm import bench
 from batchnorm.cli import run
-from support.processes.interruptible import COMMAND
+from support.processes.interruptible import bench_that_tells
 
 SMALL = ("bench", "--cases", "tiny", "--quick", "--rounds", "1", "--direction", "inference")
 
@@ -78,19 +78,19 @@ def test_the_page_without_jinja_says_what_to_install(capsys, monkeypatch, tmp_pa
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 def test_ctrl_c_leaves_nothing_behind(tmp_path):
-    start = time.monotonic()
-    subprocess.run([sys.executable, "-c", "import batchnorm.bench"], check=True)
-    loading = time.monotonic() - start  # on a busy machine it takes its time
-    command = [*COMMAND, "bench", "--cases", "tiny", "--rounds", "100000"]
+    started, target = tmp_path / "started", tmp_path / "b.json"
+    command = [*bench_that_tells(started), "bench", "--cases", "tiny", "--rounds", "100000"]
     process = subprocess.Popen(
-        [*command, "--provider", "torch", "--json", str(tmp_path / "b.json")],
+        [*command, "--provider", "torch", "--json", str(target)],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        time.sleep(2 + 2 * loading)
-        assert process.poll() is None
+        while not started.exists():
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(0.5)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     finally:
@@ -99,4 +99,4 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path):
     assert "interrupted" in err
     assert "Traceback" not in err
     assert out == ""
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [started]

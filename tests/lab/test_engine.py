@@ -17,11 +17,18 @@ def silent(_):
     pass
 
 
-def test_two_workers_record_what_one_process_does(tmp_path, small_run, small_options, records):
-    outcome = lab.run(STUDY, small_options(tmp_path / "two", jobs=2), silent)
+def test_two_workers_record_what_one_process_does_and_tell_how_far_they_are(
+    tmp_path, small_run, small_options, records
+):
+    told = []
+    outcome = lab.run(STUDY, small_options(tmp_path / "two", jobs=2), told.append)
     assert outcome.done == TRIALS
     assert records(tmp_path / "two") == records(small_run)
     assert not multiprocessing.active_children()
+    assert (told[0].done, told[0].trials_done) == (0, 0)
+    assert told[-1].done == told[-1].total == TRIALS * STEPS
+    assert told[-1].trials_done == told[-1].trials == TRIALS
+    assert all(a.done <= b.done for a, b in pairwise(told))
 
 
 def test_a_finished_run_is_left_alone(small_run, small_options, records):
@@ -85,15 +92,6 @@ def test_damage_is_told_by_file_and_line_and_done_again(
     assert outcome.done == 2
     assert outcome.redone == found.damage
     assert records(out) == records(small_run)
-
-
-def test_progress_ends_at_the_end(tmp_path, small_options):
-    told = []
-    lab.run(STUDY, small_options(tmp_path / "run"), told.append)
-    assert (told[0].done, told[0].trials_done) == (0, 0)
-    assert told[-1].done == told[-1].total == TRIALS * STEPS
-    assert told[-1].trials_done == told[-1].trials == TRIALS
-    assert all(a.done <= b.done for a, b in pairwise(told))
 
 
 def test_the_records_hold_no_clock(small_run):

@@ -12,13 +12,6 @@ from batchnorm.lab.running import _workers
 from support.processes.workers import dying, failing, naming, squares
 
 
-def test_every_job_is_done_once():
-    events = list(_workers.run(squares, range(5), 2))
-    done = [event for event in events if isinstance(event, _workers.Done)]
-    assert sorted((d.job, d.result) for d in done) == [(n, n * n) for n in range(5)]
-    assert sorted(e for e in events if isinstance(e, tuple)) == [("half", n) for n in range(5)]
-
-
 def test_an_error_of_a_job_is_raised_here():
     with pytest.raises(OverflowError, match="job 0"):
         list(_workers.run(failing, [0], 1))
@@ -32,10 +25,12 @@ def test_a_killed_worker_is_told_with_what_to_do():
 def test_a_pool_serves_one_run_after_another_with_the_same_processes():
     with _workers.Pool() as pool:
         seen = [{e for e in pool.run(naming, range(4), 2) if isinstance(e, int)} for _ in range(2)]
-        done = [e for e in pool.run(squares, range(3), 3) if isinstance(e, _workers.Done)]
+        events = list(pool.run(squares, range(5), 3))
         assert multiprocessing.active_children()
     assert seen[0] | seen[1] == seen[0]
-    assert sorted(d.result for d in done) == [0, 1, 4]
+    done = [event for event in events if isinstance(event, _workers.Done)]
+    assert sorted((d.job, d.result) for d in done) == [(n, n * n) for n in range(5)], "each once"
+    assert sorted(e for e in events if isinstance(e, tuple)) == [("half", n) for n in range(5)]
     assert not multiprocessing.active_children()
 
 
