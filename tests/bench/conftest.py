@@ -1,3 +1,3 @@
-from support.lab.bench_runs import small_bench
+from support.bench_runs import small_bench
 
 __all__ = ["small_bench"]

@@ -22,8 +22,13 @@ class Restless(nn.Module):
         self.register_buffer("filled", None)
         self.register_buffer("emptied", torch.tensor([torch.nan, -0.0]))
         self.register_buffer("expanded", torch.ones(1).expand(3))
+        self.times, self.last, self.average = 0, None, torch.zeros(3)
 
     def forward(self, x):
+        self.times += 1
+        self.last = x * torch.ones(3, requires_grad=True)
+        self.average.mul_(0.9).add_(0.1 * x.mean(0))
+        self.best = self.last.max()
         self.calls += 1
         self.replaced = torch.rand(2)
         self.filled = torch.rand(2)
@@ -63,6 +68,12 @@ def snapshot(model):
             for module in model.modules()
             if hasattr(module, "_forward_pre_hooks_with_kwargs")
         ],
+        "attributes": [
+            (name, value if value is None or isinstance(value, int | float) else id(value))
+            for module in model.modules()
+            for name, value in sorted(vars(module).items())
+        ],
+        "average": model[5].average.tolist(),
         "random": torch.get_rng_state().numpy().tobytes(),
     }
 

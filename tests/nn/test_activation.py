@@ -117,7 +117,7 @@ def test_relu_passes_nan_as_torch_does():
         (
             {"activation": "leaky_relu", "negative_slope": 0.0},
             OptionError,
-            r"must be positive, got 0\.0: for zero take relu",
+            r"must be positive and finite, got 0\.0: for zero take relu",
         ),
         ({"residual": torch.randn(4, 1)}, ShapeError, r"shape of x \(4, 3\), got \(4, 1\)"),
         ({"residual": torch.randn(4, 3).double()}, DTypeError, "float32, got torch.float64"),

@@ -180,7 +180,7 @@ def test_frozen_it_takes_the_batch_whole():
 
 @pytest.mark.parametrize("size", [0, -4])
 def test_a_size_that_is_not_positive_is_refused(size):
-    with pytest.raises(OptionError, match=f"must be positive, got {size}: the usual values"):
+    with pytest.raises(OptionError, match=f"positive whole number, got {size}: the usual"):
         GhostBatchNorm2d(3, size)
 
 

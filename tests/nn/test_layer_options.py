@@ -15,6 +15,7 @@ WRONG = {
     "activation": ("gelu", "activation must be None or one of relu, leaky_relu, silu, got 'gelu'"),
     "nonfinite": ("ignore", "nonfinite must be one of skip, propagate, raise, got 'ignore'"),
     "correction": (2, "correction must be 0 or 1, got 2"),
+    "negative_slope": (-1.0, "negative_slope must be positive and finite, got -1.0"),
 }
 FAMILIES = [
     nn.BatchNorm1d,
@@ -46,11 +47,34 @@ def test_an_option_that_there_is_not_is_refused(make):
         make(3, activaton="relu")
 
 
-def test_a_slope_is_judged_with_the_activation_that_needs_it():
+@pytest.mark.parametrize("slope", [0.0, -1.0, float("inf"), float("nan"), "0.1", None])
+def test_a_slope_is_judged_when_it_is_set_whatever_the_activation(slope):
     layer = nn.BatchNorm1d(3)
-    layer.negative_slope = 0.0
-    with pytest.raises(OptionError, match="negative_slope must be positive, got"):
-        layer.activation = "leaky_relu"
+    with pytest.raises(OptionError, match="negative_slope must be positive and finite, got"):
+        layer.negative_slope = slope
+    assert layer.negative_slope == 0.01
+
+
+OF_RELATIVES = [
+    (lambda: nn.GhostBatchNorm1d(3, 4), "virtual_batch_size", 0, "positive whole number, got 0"),
+    (lambda: nn.GhostBatchNorm1d(3, 4), "virtual_batch_size", 2.5, "whole number, got 2.5"),
+    (lambda: nn.BatchRenorm1d(3), "r_max", 0.5, "r_max must be at least 1"),
+    (lambda: nn.BatchRenorm1d(3), "d_max", -1.0, "d_max at least 0"),
+    (lambda: nn.BatchRenorm1d(3), "d_max", float("inf"), "a warm-up needs finite bounds"),
+]
+
+
+@pytest.mark.parametrize(("make", "name", "value", "message"), OF_RELATIVES)
+def test_options_of_the_relatives_too(make, name, value, message):
+    layer = make()
+    before = getattr(layer, name)
+    with pytest.raises(OptionError, match=message):
+        setattr(layer, name, value)
+    assert getattr(layer, name) == before
+
+
+def test_a_slope_holds_for_the_activation_that_needs_it():
+    layer = nn.BatchNorm1d(3)
     layer.negative_slope = 0.5
     layer.activation = "leaky_relu"
     y = layer(torch.randn(8, 3))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from batchnorm._model._affine import Affine
-from batchnorm._model._graph import Call, Graph
+from batchnorm._model._graph import Graph, Step
 from batchnorm._model._linear import Weights
 from batchnorm.surgery._fold._facts import Facts, Map, Norm
 from batchnorm.surgery._fold._plan import Fold, plan
@@ -21,7 +21,7 @@ def sequence(*names, op="module", layout_ops=None):
         layout_op = (layout_ops or {}).get(name)
         module = "" if is_end or layout_op or name == "relu" else name
         word = name if not module else op
-        calls.append(Call(index, word, (word,), module, inputs, users, (2, 2), layout_op))
+        calls.append(Step(index, word, (word,), module, inputs, users, (2, 2), layout_op))
     return Graph(tuple(calls), frozenset())
 
 

@@ -18,15 +18,16 @@ def borrowed(
     """Lend `model` in evaluation mode, and give it back as it was, also after an exception.
 
     What comes back, bit for bit and as the same objects: the mode of every module, every buffer,
-    and the state of torch's random number generators. Hooks put on with `Loan.hook` are gone.
-    Compiled parts run uncompiled meanwhile, because they would pass over the hooks.
+    what stands in the plain attributes of a module (a tensor with its values; a list or a dict
+    that a forward appends to keeps what it got), and the state of torch's random number
+    generators. Hooks put on with `Loan.hook` are gone. Compiled parts run uncompiled meanwhile,
+    because they would pass over the hooks.
 
     Args:
         model: any model whose lazy modules are initialized.
         training: the mode of all modules meanwhile; `None` leaves each its own.
         parameters: give back also the values of all parameters, whether they require a gradient,
-            their gradients as the same objects (they have none meanwhile), and tensors that a
-            forward leaves on its module.
+            and their gradients as the same objects (they have none meanwhile).
 
     Example:
         >>> model = torch.nn.Sequential(torch.nn.BatchNorm1d(2), torch.nn.Dropout())
@@ -54,8 +55,6 @@ def borrowed(
             )  # which keeps casts of the changed parameters
             for parameter in model.parameters():
                 stack.callback(_Parameter(parameter).restore)
-            for module in model.modules():
-                stack.callback(_Attributes(module).restore)
         if training is not None:
             for module in model.modules():
                 module.training = training  # not train(): models override it to do more than that
@@ -67,6 +66,7 @@ class Loan:
 
     def __init__(self, model: Module) -> None:
         self._modules = [_State(module) for module in model.modules()]
+        self._attributes = [_Attributes(module) for module in model.modules()]
         self._values = {
             id(buffer): (buffer, buffer.detach().clone())  # a shared buffer once
             for state in self._modules
@@ -113,6 +113,8 @@ class Loan:
             hook.remove()
         for state in self._modules:
             state.restore_mode()
+        for attributes in self._attributes:
+            attributes.restore()
         self.rewind()
         self.restore()
 
@@ -156,14 +158,26 @@ class _Parameter:
 
 
 class _Attributes:
-    """Tensors in plain attributes, such as the weight that `weight_norm` computes."""
+    """What stands in plain attributes: the last output, a moving average, a number of calls."""
 
     def __init__(self, module: Module) -> None:
         self._module = module
-        self._tensors = {n: v for n, v in vars(module).items() if isinstance(v, Tensor)}
+        self._before = dict(vars(module))
+        self._values = [
+            (value, value.detach().clone())
+            for value in self._before.values()
+            if isinstance(value, Tensor) and not value.is_meta and not _is_expanded(value)
+        ]
 
     def restore(self) -> None:
-        vars(self._module).update(self._tensors)
+        now = vars(self._module)
+        for name in now.keys() - self._before.keys():
+            del now[name]
+        for name, value in self._before.items():
+            if name != "training" and now.get(name) is not value:
+                now[name] = value
+        for tensor, value in self._values:
+            tensor.data.copy_(value)  # through `data`, as above
 
 
 def _is_expanded(tensor: Tensor) -> bool:

@@ -6,7 +6,7 @@ from batchnorm._model._layout_ops import LayoutOp
 
 
 @dataclass(frozen=True)
-class Call:
+class Step:
     """One step of the forward pass: a call of a module without parts, or a function.
 
     Attributes:
@@ -41,17 +41,17 @@ class Graph:
         exposed: names of modules whose parameters or buffers something else reads as well.
     """
 
-    calls: tuple[Call, ...]
+    calls: tuple[Step, ...]
     exposed: frozenset[str]
 
-    def calls_of(self, module: str) -> tuple[Call, ...]:
+    def calls_of(self, module: str) -> tuple[Step, ...]:
         """The calls of one module, by its first qualified name."""
         return tuple(call for call in self.calls if call.module == module)
 
-    def only_user(self, call: Call) -> Call | None:
+    def only_user(self, call: Step) -> Step | None:
         """The step that takes this one's result, if it is the only one."""
         return self.calls[call.users[0]] if len(call.users) == 1 else None
 
-    def only_input(self, call: Call) -> Call | None:
+    def only_input(self, call: Step) -> Step | None:
         """The step whose result this one takes, if it is the only one."""
         return self.calls[call.inputs[0]] if len(call.inputs) == 1 else None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Record:
-    """Base of all records: fields, and properties that follow from them; `str` gives a table."""
+    """Base of what instruments return: fields, and properties of them; `str` gives a table."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return fields and properties as JSON can hold them: `None` for what is not finite.

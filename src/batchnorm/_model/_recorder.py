@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from batchnorm._model._graph import Call, Graph
+from batchnorm._model._graph import Graph, Step
 from batchnorm._model._layout_ops import layout_op_of
 
 # What the operators of Python do, in torch's words.
@@ -187,7 +187,7 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch h
         return result
 
 
-def _call(step: _Step) -> Call:
+def _call(step: _Step) -> Step:
     words = tuple(_word(function) for function, _, _ in step.functions) or (step.op,)
     single = len(words) == 1 and all(_is_torchs(function) for function, _, _ in step.functions)
     op = words[0] if single else "module"
@@ -195,7 +195,7 @@ def _call(step: _Step) -> Call:
     edges = tuple(step.inputs), tuple(step.users)
     shapes = [tuple(tensor.shape) for tensor in step.results.values()]
     shape = shapes[0] if len(shapes) == 1 else None
-    return Call(step.index, op, words, step.module, *edges, shape, layout_op)
+    return Step(step.index, op, words, step.module, *edges, shape, layout_op)
 
 
 def _state(model: nn.Module, names: dict[nn.Module, str]) -> Iterator[tuple[str, Tensor]]:

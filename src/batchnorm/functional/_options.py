@@ -1,5 +1,6 @@
 """Options of a normalization, validated when they are set and not at each call."""
 
+import math
 from typing import NamedTuple
 
 from torch import Tensor
@@ -94,6 +95,10 @@ def epilogue_of(activation: str | None, negative_slope: float = 0.01) -> Epilogu
     Raises:
         OptionError: the activation is unknown, or the slope not positive.
     """
+    if not (isinstance(negative_slope, float | int) and 0.0 < negative_slope < math.inf):
+        raise OptionError(
+            f"negative_slope must be positive and finite, got {negative_slope}: for zero take relu"
+        )
     if activation is None:
         return PLAIN
     if activation not in _ACTIVATIONS:
@@ -103,8 +108,4 @@ def epilogue_of(activation: str | None, negative_slope: float = 0.01) -> Epilogu
         )
     if activation != "leaky_relu":
         return Epilogue(activation)
-    if not negative_slope > 0.0:
-        raise OptionError(
-            f"negative_slope must be positive, got {negative_slope}: for zero take relu"
-        )
     return Epilogue(activation, float(negative_slope))

@@ -1,6 +1,6 @@
 """Ghost batch normalization layers: small batches inside a large one."""
 
-from typing import Unpack
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
@@ -26,15 +26,17 @@ class _Ghost(Layer):
         dtype: torch.dtype | None = None,
         **options: Unpack[LayerOptions],
     ) -> None:
-        if virtual_batch_size < 1:
-            raise OptionError(
-                f"virtual_batch_size must be positive, got {virtual_batch_size}: "
-                "the usual values are 16 to 128"
-            )
+        _check_size(virtual_batch_size)
         super().__init__(
             num_features, eps, momentum, affine, track_running_stats, device, dtype, **options
         )
         self.virtual_batch_size = virtual_batch_size
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, and validate it where it is an option."""
+        if name == "virtual_batch_size":
+            _check_size(value)
+        super().__setattr__(name, value)
 
     def _normalize(self, batch: Batch, affine: AffineParameters, options: Options) -> Tensor:
         x = batch.x
@@ -59,6 +61,14 @@ class _Ghost(Layer):
     def extra_repr(self) -> str:
         """Return the plain layer's description, and the size of the parts."""
         return f"{super().extra_repr()}, virtual_batch_size={self.virtual_batch_size}"
+
+
+def _check_size(virtual_batch_size: int) -> None:
+    if not isinstance(virtual_batch_size, int) or virtual_batch_size < 1:
+        raise OptionError(
+            f"virtual_batch_size must be a positive whole number, got {virtual_batch_size}: "
+            "the usual values are 16 to 128"
+        )
 
 
 class GhostBatchNorm1d(_Ghost, torch.nn.BatchNorm1d):

@@ -66,6 +66,15 @@ class _Renorm(Layer):
         self.d_max = d_max
         self.warmup = warmup
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute, and validate it where it is an option."""
+        if name in _BOUNDS:
+            bounds = {own: getattr(self, own, usual) for own, usual in _BOUNDS.items()}
+            bounds[name] = value
+            check_renorm(bounds["r_max"], bounds["d_max"])
+            _check_warmup(bounds["warmup"], bounds["r_max"], bounds["d_max"])
+        super().__setattr__(name, value)
+
     def _normalize(self, batch: Batch, affine: AffineParameters, options: Options) -> Tensor:
         if self.training and not self.frozen and self.running_mean is not None:
             x, (weight, bias) = batch.x, affine
@@ -127,6 +136,9 @@ class _Renorm(Layer):
         """Return the plain layer's description, and the bounds."""
         bounds = f"r_max={self.r_max}, d_max={self.d_max}, warmup={self.warmup}"
         return f"{super().extra_repr()}, {bounds}"
+
+
+_BOUNDS: dict[str, Any] = {"r_max": 3.0, "d_max": 5.0, "warmup": None}
 
 
 def _check_warmup(warmup: RenormWarmup | None, r_max: float, d_max: float) -> None:

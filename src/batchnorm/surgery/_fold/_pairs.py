@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from torch import nn
 
 from batchnorm._model._find import is_batch_norm
-from batchnorm._model._graph import Call, Graph
+from batchnorm._model._graph import Graph, Step
 from batchnorm._model._linear import is_linear_map
 from batchnorm._model._observe import Observation
 from batchnorm.errors import OptionError, SurgeryError
@@ -71,7 +71,7 @@ def graph_of_pairs(
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     index = {name: i for i, name in enumerate(names)}
     calls = (
-        Call(
+        Step(
             index[name],
             op="module",
             ops=(),

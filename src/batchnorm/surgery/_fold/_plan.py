@@ -6,7 +6,7 @@ A function of the facts alone: nothing is asked of the model.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from batchnorm._model._graph import Call
+from batchnorm._model._graph import Step
 from batchnorm._model._layout_ops import LayoutOp, dimension_after
 from batchnorm._model._linear import Weights
 from batchnorm.surgery._fold._facts import Facts
@@ -64,7 +64,7 @@ def plan(facts: Facts, norms: Iterable[str]) -> Plan:
 class _Neighbour:
     """The step next to a layer, and the layout operations between them, in forward order."""
 
-    call: Call
+    call: Step
     layout_ops: list[LayoutOp]
 
 
@@ -167,7 +167,7 @@ class _Planner:
         return None
 
 
-def _describe(call: Call) -> str:
+def _describe(call: Step) -> str:
     """Return a step in words, as in ``relu (block.act)``."""
     if call.op in ("input", "output"):
         return f"the model's {call.op}"

@@ -6,7 +6,7 @@ from torch import nn
 
 from batchnorm._model._edit import Edit
 from batchnorm._model._find import ACTIVATIONS, activation_of, has_hooks
-from batchnorm._model._graph import Call, Graph
+from batchnorm._model._graph import Graph, Step
 from batchnorm._model._trace import trace_both
 from batchnorm.nn import Layer
 from batchnorm.surgery._fuse._fused import HOOKED, Fused, Fusion, is_plain
@@ -78,6 +78,8 @@ def _judge(name: str, modules: dict[str, nn.Module], graphs: list[Graph]) -> Fol
 def _follower(
     name: str, modules: dict[str, nn.Module], graph: Graph, *, training: bool
 ) -> Follower | str:
+    if not name:
+        return "it is the whole model, in which nothing follows"
     calls = graph.calls_of(name)
     users = [_only_user(call, graph, training=training) for call in calls]
     followers = {(user.module, user.op) if user else None for user in users}
@@ -90,7 +92,7 @@ def _follower(
     return _usable(users[0], modules, graph, len(calls))
 
 
-def _only_user(call: Call, graph: Graph, *, training: bool) -> Call | None:
+def _only_user(call: Step, graph: Graph, *, training: bool) -> Step | None:
     """Return the step that alone takes a layer's result.
 
     In training the next call of the same layer takes its running statistics, which is no use of
@@ -101,7 +103,7 @@ def _only_user(call: Call, graph: Graph, *, training: bool) -> Call | None:
     return others[0] if len(others) == 1 else None
 
 
-def _usable(user: Call, modules: dict[str, nn.Module], graph: Graph, calls: int) -> Follower | str:
+def _usable(user: Step, modules: dict[str, nn.Module], graph: Graph, calls: int) -> Follower | str:
     """Return the module that follows, unless something prevents giving it up."""
     name = user.module
     if not name:

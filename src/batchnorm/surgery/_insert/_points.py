@@ -6,7 +6,7 @@ from typing import NamedTuple
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from batchnorm._model._graph import Call, Graph
+from batchnorm._model._graph import Graph, Step
 from batchnorm._model._linear import is_linear_map, result_ndim
 
 _NONLINEAR = {
@@ -75,7 +75,7 @@ class Points:
             return None, f"its result is {found}, not (N, C, *) of {expected}D"
         return Point(call.module, shape[1], expected), against
 
-    def _only_call(self, name: str) -> Call | str:
+    def _only_call(self, name: str) -> Step | str:
         calls = self._graph.calls_of(name)
         if len(calls) > 1:
             return f"it is called {len(calls)} times, each with other statistics"
@@ -85,7 +85,7 @@ class Points:
             return "its parameters are read past it"
         return calls[0]
 
-    def _activation_of(self, call: Call) -> Call | str:
+    def _activation_of(self, call: Step) -> Step | str:
         """Return the call of the activation module that alone follows a linear map."""
         follower = self._graph.only_user(call)
         if follower is None:
@@ -96,7 +96,7 @@ class Points:
             return f"its activation {follower.module} is called at several places"
         return follower
 
-    def _against(self, call: Call) -> str:
+    def _against(self, call: Step) -> str:
         """Return what custom has against normalizing a result, or nothing."""
         if normalized := self._normalized(call):
             return normalized
@@ -109,13 +109,13 @@ class Points:
             return "it is an output layer: no linear map comes after it"
         return ""
 
-    def _normalized(self, call: Call) -> str:
+    def _normalized(self, call: Step) -> str:
         for follower in self._followers(call):
             if self._is_norm(follower):
                 return f"{follower.module or follower.op} normalizes it already"
         return ""
 
-    def _followers(self, call: Call) -> Iterator[Call]:
+    def _followers(self, call: Step) -> Iterator[Step]:
         """Yield the first steps behind a call that are more than passing on."""
         seen, open_ = set[int](), list(call.users)
         while open_:
@@ -130,7 +130,7 @@ class Points:
             else:
                 open_.extend(step.users)
 
-    def _maps_behind(self, call: Call) -> bool:
+    def _maps_behind(self, call: Step) -> bool:
         """Return whether there is a linear map anywhere behind a call."""
         behind = set(call.users)
         for step in self._graph.calls[call.index + 1 :]:
@@ -140,18 +140,18 @@ class Points:
                 behind.update(step.users)
         return False
 
-    def _is_map(self, call: Call) -> bool:
+    def _is_map(self, call: Step) -> bool:
         module = self._modules.get(call.module) if call.module else None
         return bool(_MAPS & set(call.ops)) or (module is not None and is_linear_map(module))
 
-    def _is_norm(self, call: Call) -> bool:
+    def _is_norm(self, call: Step) -> bool:
         module = self._modules.get(call.module) if call.module else None
         if module is not None and is_linear_map(module):
             return False  # one whose weight is normalized
         named = module is not None and "norm" in type(module).__name__.lower()
         return named or isinstance(module, _NormBase) or any("norm" in op for op in call.ops)
 
-    def _is_nonlinear(self, call: Call) -> bool:
+    def _is_nonlinear(self, call: Step) -> bool:
         module = self._modules.get(call.module) if call.module else None
         home = type(module).__module__
         known = home == "torch.nn.modules.activation" and not isinstance(module, _NO_NONLINEARITY)
