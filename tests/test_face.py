@@ -41,7 +41,7 @@ def test_import_compiles_and_computes_nothing():
 
 NAMES = (
     "nn functional reference measure surgery integrations Moments backend convert revert insert "
-    "fold recalibrate adapt freeze unfreeze no_decay_groups average_statistics"
+    "fold recalibrate adapt freeze unfreeze no_decay_groups average_statistics pool_statistics"
 )
 
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from batchnorm import ops
-from batchnorm.kernels import Call
+from batchnorm.errors import BatchNormError
+from batchnorm.kernels import Call, GradientCall
 from support.covering import covering
 from support.layers.cases import EXACT, NOT_EMPTY, Case
 
@@ -112,3 +113,75 @@ def test_in_place_change_of_the_input_is_noticed():
     inner.add_(1.0)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         y.sum().backward()
+
+
+def freed(*shape, **place):
+    tensor = torch.ones(*shape, **place)
+    tensor.untyped_storage().resize_(0)
+    return tensor
+
+
+def cut(*shape):
+    """A tensor whose storage ends within its last row."""
+    tensor = torch.ones(*shape)
+    tensor.untyped_storage().resize_(tensor.nbytes - 4)
+    return tensor
+
+
+X = torch.randn(64, 8)
+FORWARDS = {
+    "weight of 1 for 8": ({"weight": torch.ones(1)}, r"weight needs shape \(8,\)"),
+    "bias of two dimensions": ({"bias": torch.ones(8, 1)}, r"bias needs shape \(8,\)"),
+    "weight of integers": ({"weight": torch.ones(8).long()}, "weight needs a floating dtype"),
+    "mean of 2": ({"mean": torch.zeros(2), "var": torch.ones(2)}, r"mean needs shape \(8,\)"),
+    "mean without var": ({"mean": torch.zeros(8)}, "mean and var are given together"),
+    "residual of fewer rows": ({"residual": X[:3]}, "residual needs the shape and dtype of x"),
+    "residual of another dtype": ({"residual": X.double()}, "residual needs the shape and dtype"),
+    "sparse weight": ({"weight": torch.ones(8).to_sparse()}, "weight needs to be a dense tensor"),
+    "freed weight": ({"weight": freed(8)}, "weight .* needs its memory, got a storage freed"),
+    "freed x": ({"x": freed(64, 8)}, "x .* needs its memory"),
+    "cut x": ({"x": cut(64, 8)}, "x .* needs its memory, .* cut to 2044 bytes"),
+    "cut residual": ({"residual": cut(64, 8)}, "residual .* needs its memory"),
+    "integers": ({"x": X.long()}, "x needs a floating dtype"),
+    "one dimension": ({"x": X[0]}, "x needs at least 2 dimensions"),
+    "activation": ({"activation": "gelu"}, "activation must be one of identity, relu"),
+}
+
+
+@pytest.mark.parametrize("name", FORWARDS)
+def test_a_forward_is_checked_before_an_address_is_taken(name):
+    changed, message = FORWARDS[name]
+    call = Call(**{"x": X, **changed})
+    with pytest.raises(BatchNormError, match=message):
+        torch.ops.batchnorm.forward(*call)
+
+
+STATISTICS = torch.ones(3, 8, dtype=torch.float64)
+BACKWARDS = {
+    "float32 statistics": ({"statistics": STATISTICS.float()}, "statistics need to be those of"),
+    "short statistics": ({"statistics": STATISTICS[:, :2].contiguous()}, r"got .* \(3, 2\)"),
+    "two statistics": ({"statistics": STATISTICS[:2]}, r"float64 of shape \(3, 8\)"),
+    "statistics in another order": (
+        {"statistics": torch.ones(8, 3, dtype=torch.float64).T},
+        "need to be contiguous",
+    ),
+    "freed statistics": ({"statistics": freed(3, 8, dtype=torch.float64)}, "needs its memory"),
+    "fewer rows": ({"dy": X[:3]}, "dy needs the shape and dtype of x"),
+    "dy of another dtype": ({"dy": X.double()}, "dy needs the shape and dtype of x"),
+    "freed dy": ({"dy": freed(64, 8)}, "dy .* needs its memory"),
+    "short mask": (
+        {"mask": torch.ones(3, dtype=torch.uint8), "has_residual": True, "activation": "relu"},
+        "mask needs to be that of the forward",
+    ),
+    "no residual": ({"has_residual": True, "activation": "silu"}, "needs the residual of the"),
+    "weight of 1": ({"weight": torch.ones(1)}, r"weight needs shape \(8,\)"),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARDS)
+def test_a_backward_is_checked_before_an_address_is_taken(name):
+    changed, message = BACKWARDS[name]
+    usual = {"dy": X, "x": X, "weight": None, "bias": None, "residual": None, "mask": None}
+    usual |= {"statistics": STATISTICS, "eps": 1e-5, "batch_statistics": True}
+    with pytest.raises(BatchNormError, match=message):
+        torch.ops.batchnorm.backward(*GradientCall(**{**usual, **changed}))

@@ -15,6 +15,7 @@ from batchnorm.surgery import fold as fold
 from batchnorm.surgery import freeze as freeze
 from batchnorm.surgery import insert as insert
 from batchnorm.surgery import no_decay_groups as no_decay_groups
+from batchnorm.surgery import pool_statistics as pool_statistics
 from batchnorm.surgery import recalibrate as recalibrate
 from batchnorm.surgery import revert as revert
 from batchnorm.surgery import unfreeze as unfreeze

@@ -145,8 +145,8 @@ RUNNING = [
     ),
     Mutant(
         "debiased variance keeps what is left of its start",
-        "torch.where(started, ((var - left) / rest).clamp(min=0.0), var)",
-        "torch.where(started, (var / rest).clamp(min=0.0), var)",
+        "((var - (1.0 - weight)) / weight).clamp(min=0.0)",
+        "(var / weight).clamp(min=0.0)",
         "nn/test_statistics.py",
         "the mean starts at 0 and needs no subtraction, the variance starts at 1",
         only="debias",

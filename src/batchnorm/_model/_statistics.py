@@ -5,7 +5,6 @@ from typing import NamedTuple, cast
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm import functional
 from batchnorm.nn import Layer
 
 
@@ -34,7 +33,6 @@ def buffers(layer: _BatchNorm) -> Population:
 def in_use(layer: _BatchNorm) -> Population:
     """Return what the layer takes for the population's statistics in evaluation, in float64."""
     mean, var = buffers(layer)
-    counter = layer.num_batches_tracked
-    if isinstance(layer, Layer) and layer.debias and counter is not None:
-        return Population(*functional.debiased(mean, var, counter, layer.momentum))
+    if isinstance(layer, Layer):
+        mean, var = layer._population(mean, var)  # noqa: SLF001 -- what evaluation takes
     return Population(mean.double(), var.double())

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from batchnorm import ops
-from batchnorm.errors import DeviceError, DTypeError, ShapeError
+from batchnorm.errors import DeviceError, DTypeError, OptionError, ShapeError
 from batchnorm.functional._checks import check_residual
+from batchnorm.functional._kinds import check_dense
 
 
 class Batch(NamedTuple):
@@ -112,6 +113,7 @@ class Weights(NamedTuple):
 
 
 def _check_mask(x: Tensor, mask: Tensor) -> None:
+    check_dense(mask, "mask")
     wanted = (x.shape[0], *x.shape[2:])
     if mask.shape != wanted:
         raise ShapeError(
@@ -127,6 +129,7 @@ def _check_mask(x: Tensor, mask: Tensor) -> None:
 
 
 def _check_sample_weight(x: Tensor, sample_weight: Tensor) -> None:
+    check_dense(sample_weight, "sample_weight")
     if sample_weight.shape != x.shape[:1]:
         raise ShapeError(
             f"sample_weight needs shape ({x.shape[0]},), one weight for each sample of x "
@@ -138,6 +141,15 @@ def _check_sample_weight(x: Tensor, sample_weight: Tensor) -> None:
             "convert it, as in sample_weight.float(), or give a mask"
         )
     _check_device(x, sample_weight, "sample_weight")
+    if x.is_cpu and ops.is_plain_eager(sample_weight):  # no device is waited for
+        wrong = sample_weight.isfinite().logical_and(sample_weight >= 0).logical_not()
+        if wrong.any():
+            first = int(wrong.nonzero()[0])
+            raise OptionError(
+                "sample_weight needs finite weights of at least 0, "
+                f"got {sample_weight[first].item()} for sample {first}: "
+                "leave a sample out with the weight 0"
+            )
 
 
 def _check_device(x: Tensor, found: Tensor, name: str) -> None:

@@ -1,5 +1,7 @@
 """Input validation of the public functions, and its messages."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,7 @@ from batchnorm.errors import (
     OptionError,
     ShapeError,
 )
+from batchnorm.functional._kinds import check_dense, refuse_dtype
 
 _REDUCED_PRECISION = (torch.float16, torch.bfloat16)
 _FLOATING = (torch.float32, torch.float64, *_REDUCED_PRECISION)
@@ -22,6 +25,8 @@ def check_input(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
     """Refuse an input and parameters that do not go together."""
     if ops.tracing():  # which warns of every size that is looked at
         return
+    if type(x) is not Tensor or x.layout is not torch.strided or x.is_nested:
+        check_dense(x)
     if x.ndim < 2:  # noqa: PLR2004 -- a batch and a channel dimension
         raise ShapeError(
             f"x needs at least 2 dimensions (N, C, *), got shape {tuple(x.shape)}: "
@@ -29,9 +34,7 @@ def check_input(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> None:
         )
     dtype, shape, on_cpu = x.dtype, x.shape[1:2], x.is_cpu
     if dtype not in _FLOATING:
-        raise DTypeError(
-            f"x needs a floating dtype of at most 64 bits, got {x.dtype}: convert it with x.float()"
-        )
+        refuse_dtype(x)
     for found in (weight, bias):
         if found is not None:
             if found.dtype is not dtype:
@@ -105,6 +108,7 @@ def check_residual(x: Tensor, residual: Tensor | None) -> Tensor | None:
     """Return the residual as it is added; under autocast, in the dtype of `x`."""
     if residual is None:
         return None
+    check_dense(residual, "residual")
     if not ops.tracing() and residual.shape != x.shape:
         raise ShapeError(
             f"residual needs the shape of x {tuple(x.shape)}, got {tuple(residual.shape)}: "
@@ -124,9 +128,10 @@ def check_residual(x: Tensor, residual: Tensor | None) -> Tensor | None:
 
 def check_eps(eps: float, training: bool) -> None:
     """Refuse an `eps` that cannot keep the division finite."""
-    if not (eps > 0.0 or (eps == 0.0 and not training)):  # so that NaN is refused too
+    if not (0.0 < eps < math.inf or (eps == 0.0 and not training)):  # so that NaN is refused too
+        wanted = "positive in training" if training else "non-negative"
         raise OptionError(
-            f"eps must be {'positive in training' if training else 'non-negative'}, got {eps}: "
+            f"eps must be {wanted}{' and finite' if eps == math.inf else ''}, got {eps}: "
             "the usual value is 1e-5"
         )
 

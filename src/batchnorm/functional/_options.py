@@ -38,7 +38,7 @@ class Options(NamedTuple):
         """Return what a batch updates, `None` where it is nothing.
 
         Raises:
-            OptionError: the momentum is `None`, and there is no counter.
+            OptionError: the momentum is not from 0 to 1; or `None`, and there is no counter.
         """
         if mean is None and var is None and counter is None:
             return None
@@ -46,6 +46,11 @@ class Options(NamedTuple):
             raise OptionError(
                 "momentum=None averages all batches so far and needs their number, "
                 "got num_batches_tracked=None: give the counter, or a momentum"
+            )
+        if isinstance(momentum, float | int) and not 0.0 <= momentum <= 1.0:
+            raise OptionError(
+                f"momentum must be from 0 to 1, the weight of the new batch, got {momentum}: "
+                "the usual value is 0.1 (other libraries' 0.9 is the weight of the old)"
             )
         skip = self.nonfinite == "skip"
         return RunningStats(mean, var, counter, momentum, skip, skipped, self.correction)

@@ -62,55 +62,42 @@ def update_running_(
 
 
 def debiased(
-    running_mean: Tensor,
-    running_var: Tensor,
-    num_batches_tracked: Tensor,
-    momentum: float | None = 0.1,
+    running_mean: Tensor, running_var: Tensor, gathered: float | Tensor
 ) -> tuple[Tensor, Tensor]:
     r"""Return the running statistics without what is left in them of their start, 0 and 1.
 
     .. math::
 
-        \hat\mu = \frac{\mu}{1 - d} \qquad \hat\sigma^2 = \frac{\sigma^2 - d}{1 - d} \qquad
-        d = (1 - \mathrm{momentum})^n
+        \hat\mu = \frac{\mu}{g} \qquad \hat\sigma^2 = \frac{\sigma^2 - (1 - g)}{g} \qquad
+        g = 1 - \prod_t (1 - \mathrm{momentum}_t)
 
     Args:
         running_mean: running mean, shape ``(C,)``.
         running_var: running variance, shape ``(C,)``.
-        num_batches_tracked: n, the number of batches that moved them since their start.
-        momentum: weight of a new batch, the same for all of them; `None` leaves nothing of the
-            start.
+        gathered: g, the weight of all batches in them; each moves it as it moves an average that
+            starts at 0 and meets 1: ``g += momentum * (1 - g)``.
 
     Returns:
         Mean and variance, ``(C,)``, float64: the weighted average over the batches, exact from
-        the first one on but for the rounding of the buffers. With n = 0, what was given.
+        the first one on but for the rounding of the buffers. With g = 0, what was given.
 
     References:
         Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization", section 3, for
         averages that start at 0.
 
     Example:
-        >>> mean, var, n = torch.zeros(1), torch.ones(1), torch.tensor(0)
+        >>> mean, var = torch.zeros(1), torch.ones(1)
         >>> x = 50 + 3 * torch.randn(10_000, 1)
-        >>> update_running_(mean, var, Moments.of(x), num_batches_tracked=n)
+        >>> update_running_(mean, var, Moments.of(x), momentum=0.1)
         >>> mean.item() < 6, var.item() < 3
         (True, True)
-        >>> mean, var = debiased(mean, var, n)
+        >>> mean, var = debiased(mean, var, 0.1)
         >>> round(mean.item()), round(var.item())
         (50, 9)
     """
     mean, var = running_mean.double(), running_var.double()
-    if momentum is None:
-        return mean, var
-    left = _whole(1.0 - momentum, mean) ** num_batches_tracked.double()
-    started = left < 1.0
-    rest = torch.where(started, 1.0 - left, 1.0)
+    if not isinstance(gathered, Tensor):
+        gathered = torch.full((), gathered, dtype=torch.float64, device=mean.device)
+    weight = torch.where(gathered > 0.0, gathered.double(), 1.0)
     # The buffers are rounded, so a variance near 0 may come out below it.
-    return mean / rest, torch.where(started, ((var - left) / rest).clamp(min=0.0), var)
-
-
-def _whole(number: float, like: Tensor) -> Tensor:
-    """Return a number as a tensor, in two parts: ONNX exporters round a number to float32."""
-    scaled = number * (2.0**29 + 1.0)
-    high = scaled - (scaled - number)  # its leading 24 bits, as Dekker (1971) splits a number
-    return torch.full_like(like, high) + (number - high)
+    return mean / weight, ((var - (1.0 - weight)) / weight).clamp(min=0.0)

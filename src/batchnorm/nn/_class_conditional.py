@@ -9,7 +9,7 @@ from torch.nn import Parameter
 from batchnorm.errors import DTypeError, OptionError, ShapeError
 from batchnorm.nn._conditional import ConditionalLayer
 from batchnorm.nn._layer import Device, LayerOptions
-from batchnorm.nn._trace import node, traced
+from batchnorm.nn._programs import node, traced
 
 
 class _ClassConditional(ConditionalLayer):

@@ -10,7 +10,7 @@ from batchnorm.functional._batch import Batch
 from batchnorm.functional._modulate import check_modulation
 from batchnorm.kernels import PLAIN
 from batchnorm.nn._layer import Device, Layer, LayerOptions
-from batchnorm.nn._trace import node, traced
+from batchnorm.nn._programs import node, traced
 
 
 class ConditionalLayer(Layer):

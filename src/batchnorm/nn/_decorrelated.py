@@ -14,7 +14,7 @@ from batchnorm.nn._layer import Device, check_ndim, recomputing
 from batchnorm.nn._layout import laid_out
 from batchnorm.nn._modes import Modes
 from batchnorm.nn._precision import FullPrecision
-from batchnorm.nn._trace import node, traced
+from batchnorm.nn._programs import node, traced
 
 
 class DecorrelatedLayer(Modes, FullPrecision):

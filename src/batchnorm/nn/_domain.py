@@ -15,7 +15,7 @@ from batchnorm.nn._conditional import (
 )
 from batchnorm.nn._layer import Device, Layer, LayerOptions, check_ndim
 from batchnorm.nn._layout import laid_out
-from batchnorm.nn._trace import node, traced
+from batchnorm.nn._programs import node, traced
 
 
 class DomainLayer(nn.Module):

@@ -1,12 +1,13 @@
 """Layer: what all batch normalization layers of this package share: options, state, forward."""
 
+import warnings
 from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm import functional
+from batchnorm import functional, ops
 from batchnorm._moments import Moments
 from batchnorm.errors import ShapeError
 from batchnorm.functional._apply import AffineParameters, evaluate, measure, train
@@ -19,11 +20,13 @@ from batchnorm.functional._checks import (
     check_input,
     check_statistics,
 )
+from batchnorm.functional._kinds import check_dense
 from batchnorm.functional._options import Options, options_of
 from batchnorm.kernels import RunningStats
+from batchnorm.nn._debias import Debiasing
 from batchnorm.nn._modes import Modes
 from batchnorm.nn._precision import REDUCED_PRECISION, FullPrecision
-from batchnorm.nn._trace import node, traced
+from batchnorm.nn._programs import check_switchable, node, scriptable, traced
 
 _USUAL = {
     "nonfinite": "skip",
@@ -48,7 +51,7 @@ class LayerOptions(TypedDict, total=False):
     correction: int
 
 
-class Layer(Modes, FullPrecision, _BatchNorm):
+class Layer(Modes, FullPrecision, Debiasing, _BatchNorm):
     """Base of all layers here but the decorrelated ones: for `isinstance`, not for use by itself.
 
     A `torch.nn.modules.batchnorm._BatchNorm` with the constructor, the forward and the state that
@@ -61,7 +64,6 @@ class Layer(Modes, FullPrecision, _BatchNorm):
     activation: str | None = None
     negative_slope: float = 0.01
     nonfinite: str = "skip"
-    debias: bool = False
     correction: int = 1
     _accumulated: list[Moments] | None = None
     _known: tuple[tuple[Any, ...], Options] = ((), Options())  # the options, as last validated
@@ -106,6 +108,8 @@ class Layer(Modes, FullPrecision, _BatchNorm):
             key = tuple(value if name == own else getattr(self, own) for own in _OPTIONS)
             object.__setattr__(self, "_known", (key, options_of(*key)))
         super().__setattr__(name, value)
+        if name == "debias" and value:
+            self._infer_debias_state()
 
     def _options(self) -> Options:
         """Return the options, validated anew only where somebody has changed them past us."""
@@ -120,6 +124,12 @@ class Layer(Modes, FullPrecision, _BatchNorm):
     def __getstate__(self) -> dict[str, Any]:
         """Leave out of copies and files what follows from the rest, and is of no public class."""
         return {name: value for name, value in vars(self).items() if name != "_known"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take in a copy or a pickle, also one that was made before `debias_state`."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call] # torch has no types here
+        if self.debias and "debias_state" not in self._buffers:
+            self._infer_debias_state()
 
     def forward(
         self,
@@ -139,6 +149,8 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         """
         if traced(self, input):
             return node(self, input, residual=residual, mask=mask, sample_weight=sample_weight)
+        if not isinstance(input, Tensor | torch.fx.Proxy):
+            check_dense(input)  # type: ignore[unreachable] # for callers who do not check types
         batch = Batch(input, residual, mask, sample_weight)
         return self._normalize(batch, self._affine(), self._options())
 
@@ -147,7 +159,7 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         x, eps = batch.x, self.eps
         if x.ndim not in self._ndims:
             self._check_input_dim(x)
-        mean, var, counter = statistics = self._statistics()
+        mean, var, _ = statistics = self._statistics()
         check_input(x, *affine)
         check_statistics(x, mean, var)
         batch = batch.checked()
@@ -161,11 +173,19 @@ class Layer(Modes, FullPrecision, _BatchNorm):
                 y, moments = measure(batch, affine, eps, options.epilogue)
                 self._accumulated.append(moments)
                 return y
-            running = self._running(x, statistics, options) if count else None
-            return train(batch, affine, eps, running, options)
+            if not count:
+                return train(batch, affine, eps, None, options)
+            if ops.recording_program():
+                check_switchable(self, batch)
+            running = self._running(x, statistics, options)
+            before = self._before_batch(mean, var) if self.debias else None
+            y = train(batch, affine, eps, running, options)
+            if before is not None:
+                self._remember(before)
+            return y
         check_eps(eps, training=False)
-        if self.debias and counter is not None:
-            mean, var = functional.debiased(mean, var, counter, self.momentum)
+        if self.debias and mean is not None and var is not None:
+            mean, var = self._population(mean, var)
         return evaluate(batch, affine, mean, var, eps, options.epilogue)
 
     def _running(
@@ -173,7 +193,11 @@ class Layer(Modes, FullPrecision, _BatchNorm):
     ) -> RunningStats | None:
         """Return what a batch updates."""
         mean, var, counter = statistics
+        if counter is not None and counter.dtype is not torch.int64:
+            counter = self._restore_int64("num_batches_tracked")
         skipped = self._buffers.get("batches_skipped")
+        if skipped is not None and skipped.dtype is not torch.int64:
+            skipped = self._restore_int64("batches_skipped")
         check_counter(x, counter, "num_batches_tracked")
         check_counter(x, skipped, "batches_skipped")
         momentum = 0.0 if self.momentum is None and counter is None else self.momentum  # as torch
@@ -210,6 +234,7 @@ class Layer(Modes, FullPrecision, _BatchNorm):
         """Move the running statistics as one batch with these moments would."""
         assert self.running_mean is not None  # noqa: S101 -- tracked, or there were no moments
         assert self.running_var is not None  # noqa: S101
+        before = self._before_batch(self.running_mean, self.running_var)
         functional.update_running_(
             self.running_mean,
             self.running_var,
@@ -220,11 +245,23 @@ class Layer(Modes, FullPrecision, _BatchNorm):
             nonfinite=self.nonfinite,
             correction=self.correction,
         )
+        self._remember(before)
+
+    def __prepare_scriptable__(self) -> torch.nn.Module:
+        """Give `torch.jit.script`, which does not compile this class, the same map of torch's."""
+        return scriptable(self)
 
     # ----------------------------------------------------------------------------- state
 
     def reset_running_stats(self) -> None:
-        """Set the running statistics and the counters to their start."""
+        """Set the running statistics and the counters to their start, unless they are frozen."""
+        if self.frozen:
+            warnings.warn(
+                "reset_running_stats leaves a frozen layer's running statistics alone, also when "
+                "torch.optim.swa_utils.update_bn calls it: call unfreeze() first to reset them",
+                stacklevel=2,
+            )
+            return
         super().reset_running_stats()
         skipped = self._buffers.get("batches_skipped")
         if skipped is not None:
@@ -233,6 +270,7 @@ class Layer(Modes, FullPrecision, _BatchNorm):
     def _load_from_state_dict(self, state: dict[str, Any], prefix: str, *rest: Any) -> None:
         """Load what torch's layer does, and count the batches skipped from here on."""
         super()._load_from_state_dict(state, prefix, *rest)
+        self._take_over(rest[0])
         skipped = self._buffers.get("batches_skipped")
         if skipped is None or prefix + "running_mean" not in state:
             return

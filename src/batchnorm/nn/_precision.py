@@ -13,7 +13,11 @@ REDUCED_PRECISION = (torch.float16, torch.bfloat16)
 class FullPrecision(nn.Module):
     """A module some of whose buffers are never converted to 16 bits, where small steps are lost."""
 
-    _full_precision: ClassVar[tuple[str, ...]] = ("running_mean", "running_var")
+    _full_precision: ClassVar[tuple[str, ...]] = (
+        "running_mean",
+        "running_var",
+        "debias_state",
+    )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move and convert, but leave the running statistics 24 bits and the counters whole."""
@@ -40,3 +44,11 @@ class FullPrecision(nn.Module):
                     self._buffers[name] = UninitializedBuffer(**place)
                 else:
                     self._buffers[name] = buffer.float()
+
+    def _restore_int64(self, name: str) -> Tensor:
+        """Give a counter that somebody has cast or averaged past the module its 64 bits back."""
+        counter = self._buffers[name]
+        assert counter is not None  # noqa: S101 -- the caller has it in its hands
+        whole = counter.round() if counter.is_floating_point() else counter
+        self._buffers[name] = restored = whole.to(torch.int64)
+        return restored

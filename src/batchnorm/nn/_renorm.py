@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from batchnorm import functional
+from batchnorm import functional, ops
 from batchnorm.errors import OptionError
 from batchnorm.functional._apply import AffineParameters
 from batchnorm.functional._batch import Batch
@@ -79,6 +79,11 @@ class _Renorm(Layer):
         if self.training and not self.frozen and self.running_mean is not None:
             x, (weight, bias) = batch.x, affine
             self._check_input_dim(x)
+            if ops.recording_program():
+                raise OptionError(
+                    "torch.export in training needs a layer that torch's operator can stand for, "
+                    "got batch renormalization, which is none in training: export after eval()"
+                )
             check_modulation(x, weight, bias)
             r, d = self._corrections(batch)
             dtype = torch.promote_types(x.dtype, torch.float32)
@@ -90,8 +95,7 @@ class _Renorm(Layer):
     def _corrections(self, batch: Batch) -> tuple[Tensor, Tensor]:
         x, _, mask, sample_weight = batch
         mean, var, counter = self._statistics()
-        if self.debias and counter is not None:
-            mean, var = functional.debiased(mean, var, counter, self.momentum)
+        mean, var = self._population(mean, var)
         r_max, d_max = self._bounds(counter)
         r, d, batch_mean = functional.renorm_corrections(
             x, mean, var, self.eps, r_max=r_max, d_max=d_max, mask=mask, sample_weight=sample_weight

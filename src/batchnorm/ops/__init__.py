@@ -11,4 +11,6 @@ from batchnorm.ops._differentiable import forward as forward
 from batchnorm.ops._differentiable import update_ as update_
 from batchnorm.ops._differentiable import weighted as weighted
 from batchnorm.ops._watch import is_plain_eager as is_plain_eager
+from batchnorm.ops._watch import recording_program as recording_program
 from batchnorm.ops._watch import tracing as tracing
+from batchnorm.ops._watch import untraced as untraced

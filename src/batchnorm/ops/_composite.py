@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from batchnorm import _axes
-from batchnorm.kernels import Call, _eager
+from batchnorm.kernels import Call, RunningStats, _eager
 
 
 def forward(
@@ -53,6 +53,24 @@ def affine(call: Call) -> Tensor:
     dtype = portable(call.x)
     m, v, w, b = (_in(dtype, t) for t in (call.mean, call.var, call.weight, call.bias))
     z = torch.nn.functional.batch_norm(call.x, m, v, w, b, False, 0.0, call.eps)
+    return _eager.activate(z if call.residual is None else z + call.residual, call.epilogue)
+
+
+def train(call: Call, running: RunningStats) -> Tensor:
+    """Normalize with the batch by torch's own operator, which others find and switch over.
+
+    Args:
+        call: the arguments.
+        running: what the operator moves: by a momentum, with the unbiased variance.
+    """
+    assert isinstance(running.momentum, float | int)  # noqa: S101 -- the layers have seen to it
+    dtype = portable(call.x)
+    w, b = _in(dtype, call.weight), _in(dtype, call.bias)
+    z = torch.nn.functional.batch_norm(
+        call.x, running.mean, running.var, w, b, True, running.momentum, call.eps
+    )
+    if running.counter is not None:
+        running.counter.add_(1)
     return _eager.activate(z if call.residual is None else z + call.residual, call.epilogue)
 
 

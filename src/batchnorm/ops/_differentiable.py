@@ -19,7 +19,7 @@ from batchnorm.kernels import (
 from batchnorm.ops import _composite, _move
 from batchnorm.ops._double_backward import double_backward
 from batchnorm.ops._schemas import backward_op, forward_op
-from batchnorm.ops._watch import exporting, is_plain_eager, transformed
+from batchnorm.ops._watch import exporting, is_plain_eager, recording_program, transformed
 
 
 def forward(call: Call, running: RunningStats | None = None) -> Forward:
@@ -31,6 +31,8 @@ def forward(call: Call, running: RunningStats | None = None) -> Forward:
     """
     x = call.x
     if not is_plain_eager(x):
+        if running is not None and recording_program():
+            return Forward(_composite.train(call, running), cast("Tensor", None), None)
         out = _observed(call)
         if running is not None:
             update_(running, out.statistics[0], out.statistics[1], _axes.count(x.shape))
@@ -185,7 +187,7 @@ def _without_epilogue(call: GradientCall) -> GradientCall:
 
 def _differentiate(call: GradientCall) -> Backward:
     dy = call.dy
-    if not is_plain_eager(dy):
+    if not is_plain_eager(dy) or _C._functorch.is_legacy_batchedtensor(dy):
         return Backward(*backward_op(*call))
     if torch.is_grad_enabled():
         return Backward(*BatchNormGradient.apply(compute_backward, *call))

@@ -10,6 +10,7 @@ from batchnorm import kernels
 from batchnorm.kernels import Backward, Call, Forward, GradientCall, _mask, gradient_dtype
 from batchnorm.ops import _composite, _move
 from batchnorm.ops._differentiable import BatchNorm, BatchNormGradient, Work, compute_backward
+from batchnorm.ops._door import check_call, check_gradient_call
 from batchnorm.ops._schemas import backward_op, forward_op, library
 
 
@@ -71,13 +72,18 @@ def _differentiable_backward(keyset: Any, *arguments: Any) -> tuple[Tensor, ...]
 _BACKWARD_DEFAULTS = [argument.default_value for argument in backward_op._schema.arguments]
 
 
-def _without_none(compute: Callable[..., tuple[Tensor | None, ...]]) -> Callable[..., Any]:
+def _checked(compute: Callable[..., tuple[Tensor | None, ...]]) -> Callable[..., Any]:
     """Return a kernel for the dispatcher, which knows no optional results: empty for `None`."""
+    forward = compute is compute_forward
 
     def computed(*arguments: Any) -> tuple[Tensor, ...]:
+        if forward:
+            check_call(Call(*arguments))
+        else:
+            check_gradient_call(GradientCall(*arguments))
         out = compute(*arguments)
         empty = arguments[0].new_empty
-        last = empty(0, dtype=torch.uint8) if compute is compute_forward else empty(0)
+        last = empty(0, dtype=torch.uint8) if forward else empty(0)
         return tuple(last if result is None else result for result in out)
 
     return computed
@@ -88,6 +94,6 @@ for _op, _compute, _fake, _differentiable in (
     (forward_op, compute_forward, _fake_forward, _differentiable_forward),
     (backward_op, compute_backward, _fake_backward, _differentiable_backward),
 ):
-    library.impl(_op, _without_none(_compute), "CompositeExplicitAutograd")
+    library.impl(_op, _checked(_compute), "CompositeExplicitAutograd")
     library.impl(_op, _differentiable, "Autograd", with_keyset=True)
     torch.library.register_fake(_op, _fake, lib=library)

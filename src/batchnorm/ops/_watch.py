@@ -1,9 +1,13 @@
 """Observers of a call (compilers, dispatch modes, functorch, tracers): they select its path."""
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch
 from torch import _C, Tensor
 from torch.autograd import forward_ad
 
+Result = TypeVar("Result")
 _PLAIN_TYPES = (Tensor, torch.nn.Parameter)
 
 
@@ -31,6 +35,27 @@ def tracing() -> bool:
     return _C._get_tracing_state() is not None
 
 
+def untraced(compute: Callable[..., Result], *arguments: Any) -> Result:
+    """Return what a function computes, for `torch.jit.trace` as if it had been there before."""
+    state: Any = _C._get_tracing_state()
+    if state is None:
+        return compute(*arguments)
+    try:
+        _C._set_tracing_state(None)  # type: ignore[attr-defined] # torch's stubs lack it
+        return compute(*arguments)
+    finally:
+        _C._set_tracing_state(state)  # type: ignore[attr-defined]
+
+
 def exporting() -> bool:
     """Whether the call becomes part of a program that others run, without this package."""
     return torch.compiler.is_exporting() or tracing()
+
+
+def recording_program() -> bool:
+    """Whether `torch.export` watches, for a program that others may switch between its modes.
+
+    They find batch normalization by torch's operator. An exporter to ONNX does not: in training it
+    would make another function of that operator, with the variance that the buffers keep.
+    """
+    return torch.compiler.is_exporting() and not torch.onnx.is_in_onnx_export()

@@ -14,6 +14,7 @@ from batchnorm.surgery._no_decay import no_decay_groups as no_decay_groups
 from batchnorm.surgery._population import Adaptation as Adaptation
 from batchnorm.surgery._population import adapt as adapt
 from batchnorm.surgery._population import average_statistics as average_statistics
+from batchnorm.surgery._population import pool_statistics as pool_statistics
 from batchnorm.surgery._population import recalibrate as recalibrate
 from batchnorm.surgery._record import Change as Change
 from batchnorm.surgery._record import Record as Record

@@ -1,10 +1,12 @@
 """CPU backend, compiled: numba kernels on PyTorch's own threads; README.md explains how."""
 
 import platform
+from typing import NoReturn
 
 import torch
 from torch import Tensor
 
+from batchnorm.errors import DeviceError
 from batchnorm.kernels import _eager, _mask
 from batchnorm.kernels._call import Backward, Call, Forward, GradientCall, gradient_dtype
 from batchnorm.kernels._cpu import _context as at
@@ -48,10 +50,10 @@ def forward(call: Call, running: RunningStats | None = None) -> Forward:
     scratch = _scratch(launched)
     weight, bias, mean, var = _dense(weight), _dense(bias), _dense(mean), _dense(var)
     words = at.pack_call(
-        x.data_ptr(),
+        x.data_ptr() or _freed(x),
         y.data_ptr(),
         0,
-        0 if residual is None else residual.data_ptr(),
+        0 if residual is None else residual.data_ptr() or _freed(residual),
         0,
         0 if mask is None else mask.data_ptr(),
         *_parameter(weight),
@@ -101,10 +103,10 @@ def backward(call: GradientCall) -> Backward:
     weight, bias = _dense(weight), _dense(bias)
     first = statistics.data_ptr()
     words = at.pack_call(
-        x.data_ptr(),
+        x.data_ptr() or _freed(x),
         dx.data_ptr(),
-        dy.data_ptr(),
-        0 if residual is None else residual.data_ptr(),
+        dy.data_ptr() or _freed(dy),
+        0 if residual is None else residual.data_ptr() or _freed(residual),
         0 if dresidual is None else dresidual.data_ptr(),
         0 if mask is None else mask.data_ptr(),
         *_parameter(weight),
@@ -153,4 +155,14 @@ def _dense(per_channel: Tensor | None) -> Tensor | None:
 
 
 def _parameter(tensor: Tensor | None) -> tuple[int, int]:
-    return (0, 0) if tensor is None else (tensor.data_ptr(), STORED[tensor.dtype])
+    if tensor is None:
+        return 0, 0
+    return tensor.data_ptr() or _freed(tensor), STORED[tensor.dtype]
+
+
+def _freed(tensor: Tensor) -> NoReturn:
+    """Refuse a tensor whose memory somebody has given back, as sharded training does."""
+    raise DeviceError(
+        f"a tensor of shape {tuple(tensor.shape)} has no memory: its storage has been freed; "
+        "gather or copy it before the layer is called"
+    )

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from numba import cfunc, types
+from numba.core.caching import FunctionCache
+from numba.core.errors import NumbaError
 
 from batchnorm.kernels._cpu import _planes, _rows, _running
 
@@ -72,16 +74,47 @@ def _compile(function: Any, name: str) -> Any:
     start = time.perf_counter()
     try:
         found = cfunc(_SIGNATURE, cache=True)(function)
-    except RuntimeError as error:
-        if "cannot cache" not in str(error):
-            raise
+    except NumbaError:  # of the compiler: there is nothing else to try
+        raise
+    except Exception as error:  # noqa: BLE001 -- whatever a damaged file makes of unpickling
+        found = _compile_past(error, function)
+    seconds = time.perf_counter() - start
+    if seconds > 1.0:
+        _log.info("batchnorm compiled its %s kernel in %.1f s", name, seconds)
+    return found
+
+
+def _compile_past(error: Exception, function: Any) -> Any:
+    """Compile where the cache on disk can't be read or written, and mend it if possible."""
+    kind = f"{type(error).__name__}: {error}".removesuffix(": ")
+    if isinstance(error, RuntimeError) and "cannot cache" in str(error):
         _log.warning(
             "batchnorm cannot keep compiled kernels on disk (%s): set NUMBA_CACHE_DIR to a folder "
             "that can be written, or they are compiled in every process",
             error,
         )
-        found = cfunc(_SIGNATURE)(function)
-    seconds = time.perf_counter() - start
-    if seconds > 1.0:
-        _log.info("batchnorm compiled its %s kernel in %.1f s", name, seconds)
+        return cfunc(_SIGNATURE)(function)
+    try:
+        FunctionCache(function).flush()  # forgets what cannot be read
+        found = cfunc(_SIGNATURE, cache=True)(function)
+    except NumbaError:
+        raise
+    except Exception as again:  # noqa: BLE001 -- a full disk, above all
+        _once(
+            "batchnorm cannot use its cache of compiled kernels (%s; then %s): they are compiled "
+            "in every process until the disk can be written, or NUMBA_CACHE_DIR names another",
+            kind,
+            f"{type(again).__name__}: {again}",
+        )
+        return cfunc(_SIGNATURE)(function)
+    _once("batchnorm found a damaged file in its cache of compiled kernels (%s): made anew", kind)
     return found
+
+
+_said: set[str] = set()
+
+
+def _once(message: str, *details: object) -> None:
+    """Log a warning, and the next ones of its kind where somebody looks closer."""
+    _log.log(logging.DEBUG if message in _said else logging.WARNING, message, *details)
+    _said.add(message)

@@ -7,11 +7,9 @@ from torch import Tensor
 from torch.nn import Module
 
 from batchnorm._model._find import unwrapped
-from batchnorm._model._statistics import buffers as buffers_of
 from batchnorm._model._statistics import in_use
 from batchnorm.errors import ChannelError, OptionError, SurgeryError
 from batchnorm.nn import Layer
-from batchnorm.surgery._population._estimates import write
 from batchnorm.surgery._record import Change, Record
 
 State = Module | Mapping[str, Tensor]
@@ -91,8 +89,6 @@ def average_statistics(target: State, source: State, decay: float) -> Record:
     }
     for name, value in values.items():
         buffers[name].copy_(value)
-    for layer in _debiasing(target).values():
-        write(layer, buffers_of(layer), None)
     layers = dict.fromkeys(name.rpartition(".")[0] for name in values)
     return Record("average_statistics", tuple(Change(name, "averaged") for name in layers))
 

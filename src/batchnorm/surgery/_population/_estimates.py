@@ -1,16 +1,13 @@
 """Population statistics of a layer: estimated from its inputs, written to its buffers."""
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn import Module
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._model._statistics import Population, buffers, correction_of, in_use
 from batchnorm.errors import CountError, DataError
-from batchnorm.nn import Layer
 from batchnorm.surgery._population._seen import Method, Seen
 from batchnorm.surgery._population._targets import Layers
 
@@ -73,21 +70,7 @@ def write(
     if counter is None:
         return
     number = int(counter) if batches is None else batches
-    copy(counter, torch.tensor(counted(layer, number)))
-
-
-def counted(layer: Module, batches: int) -> int:
-    """Return the counter's value for statistics that contain nothing of their start.
-
-    That is their number of batches; but a layer with ``debias=True`` would take out what is not
-    there, unless their number is so large that nothing would be left.
-    """
-    if not (isinstance(layer, Layer) and layer.debias) or layer.momentum is None:
-        return batches
-    if not 0.0 < layer.momentum < 1.0:
-        return max(batches, 1)
-    # (1 - momentum) ** n is lost beside 1 in float64.
-    return max(batches, math.ceil(math.log(2.0**-60) / math.log1p(-layer.momentum)))
+    copy(counter, torch.tensor(number))
 
 
 def distance_in_words(layer: _BatchNorm, population: Population) -> str:

@@ -78,10 +78,9 @@ def recalibrate(
 
     Note:
         `running_var` gets the unbiased variance (the biased one in a layer with ``correction=0``)
-        and `num_batches_tracked` the number of batches (in a layer with ``debias=True`` at least
-        so many that nothing is left to take out). On any exception, also one of `batches` or the
-        model, the model is as it was, bit for bit. The state of torch's random number generators
-        never changes.
+        and `num_batches_tracked` the number of batches. On any exception, also one of `batches` or
+        the model, the model is as it was, bit for bit. The state of torch's random number
+        generators never changes.
 
     References:
         Ioffe and Szegedy (2015), Algorithm 2; Wu and Johnson (2021), "Rethinking 'Batch' in
