@@ -9,6 +9,7 @@ from batchnorm.errors import OptionError
 from batchnorm.kernels import PLAIN, Epilogue, RunningStats
 
 _NONFINITE = ("skip", "propagate", "raise")
+_NUMBER = (float, int)  # a tuple: a union would be made anew at each call
 _ACTIVATIONS = ("relu", "leaky_relu", "silu")
 
 
@@ -47,7 +48,7 @@ class Options(NamedTuple):
                 "momentum=None averages all batches so far and needs their number, "
                 "got num_batches_tracked=None: give the counter, or a momentum"
             )
-        if isinstance(momentum, float | int) and not 0.0 <= momentum <= 1.0:
+        if isinstance(momentum, _NUMBER) and not 0.0 <= momentum <= 1.0:
             raise OptionError(
                 f"momentum must be from 0 to 1, the weight of the new batch, got {momentum}: "
                 "the usual value is 0.1 (other libraries' 0.9 is the weight of the old)"

@@ -149,7 +149,7 @@ class Layer(Modes, FullPrecision, Debiasing, _BatchNorm):
         """
         if traced(self, input):
             return node(self, input, residual=residual, mask=mask, sample_weight=sample_weight)
-        if not isinstance(input, Tensor | torch.fx.Proxy):
+        if not isinstance(input, _CALLED_WITH):
             check_dense(input)  # type: ignore[unreachable] # for callers who do not check types
         batch = Batch(input, residual, mask, sample_weight)
         return self._normalize(batch, self._affine(), self._options())
@@ -306,6 +306,7 @@ def check_ndim(x: Tensor, ndims: tuple[int, ...]) -> None:
         )
 
 
+_CALLED_WITH = (Tensor, torch.fx.Proxy)
 _OPTIONS = ("activation", "negative_slope", "nonfinite", "correction")
 
 
