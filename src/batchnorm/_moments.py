@@ -1,7 +1,7 @@
 r"""Moments: how many values, their mean, and the sum of their squared deviations.
 
 The one form of statistics that can be merged without loss. Training, synchronization between
-processes, and recalibration all merge with `Moments.merge`.
+processes and recalibration all merge with `Moments.merge`.
 """
 
 from typing import NamedTuple

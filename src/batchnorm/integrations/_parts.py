@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from batchnorm import nn
+from batchnorm._model._statistics import in_use
 from batchnorm.errors import ChannelError, OptionError, ShapeError
 
 Layer = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
@@ -107,9 +108,8 @@ def read(layer: Any, library: str) -> Parts:
     """
     _check_readable(layer, library)
     mean, var = layer.running_mean, layer.running_var
-    if isinstance(layer, Layer):
-        free = layer._population(mean, var)  # noqa: SLF001 -- what evaluation takes
-        mean, var = (value.to(mean.dtype) for value in free)
+    if isinstance(layer, Layer):  # and not one of torch's
+        mean, var = (value.to(mean.dtype) for value in in_use(layer))
     return Parts(
         mean=_numpy(mean),
         var=_numpy(var),

@@ -67,10 +67,8 @@ def write(
     for buffer, statistic in zip(buffers(layer), population, strict=True):
         copy(buffer, statistic)
     counter = layer.num_batches_tracked
-    if counter is None:
-        return
-    number = int(counter) if batches is None else batches
-    copy(counter, torch.tensor(number))
+    if counter is not None and batches is not None:
+        copy(counter, torch.tensor(batches))
 
 
 def distance_in_words(layer: _BatchNorm, population: Population) -> str:

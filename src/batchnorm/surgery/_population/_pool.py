@@ -85,7 +85,9 @@ def pool_statistics(target: Module, sources: Sequence[Module], counts: Counts) -
     }
     seen = {name: sum(_batches(found[name]) for found in parts) for name in layers}
     for name, layer in layers.items():
-        write(layer, Population(pooled[name].mean, _variance(pooled[name], layer)), seen[name])
+        moments = pooled[name]
+        population = Population(moments.mean, moments.variance(correction_of(layer)))
+        write(layer, population, seen[name])
     return Record("pool_statistics", tuple(Change(name, "pooled") for name in layers))
 
 
@@ -134,10 +136,6 @@ def _pooled(layers: list[_BatchNorm], counts: list[int], name: str) -> Moments:
         parts.append(Moments(number, mean, var * degrees))
     first, *others = (Moments(*(each.to(parts[0].mean.device) for each in part)) for part in parts)
     return first.merge(*others)
-
-
-def _variance(pooled: Moments, layer: _BatchNorm) -> torch.Tensor:
-    return pooled.variance(correction_of(layer))
 
 
 def _batches(layer: _BatchNorm) -> int:
