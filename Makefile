@@ -11,7 +11,7 @@ test test-all mutants: export OMP_WAIT_POLICY = passive
 test test-all: export PYTHONDONTWRITEBYTECODE =
 test test-all: export PYTHONPYCACHEPREFIX = $(abspath $(VENV))/bytecode
 
-.PHONY: demo test test-all lint mutants format bench docs clean
+.PHONY: demo test test-all tools lint mutants format bench docs clean
 
 demo: $(READY)  ## train the convergence study on digits and write its report
 	$(BIN)/batchnorm study run convergence --quick --out runs/demo
@@ -21,6 +21,9 @@ test: $(READY)  ## the default tests, on two cores
 
 test-all: $(READY)  ## the default tests and the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+tools: $(READY)  ## install other people's packages, which some tests run with and else skip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tools]'
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

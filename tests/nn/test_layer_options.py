@@ -12,7 +12,7 @@ from batchnorm import nn
 from batchnorm.errors import OptionError
 
 WRONG = {
-    "activation": ("gelu", "activation must be None or one of relu, leaky_relu, silu, got 'gelu'"),
+    "activation": ("mish", "activation must be None or one of relu, .*, tanh, got 'mish'"),
     "nonfinite": ("ignore", "nonfinite must be one of skip, propagate, raise, got 'ignore'"),
     "correction": (2, "correction must be 0 or 1, got 2"),
     "negative_slope": (-1.0, "negative_slope must be positive and finite, got -1.0"),

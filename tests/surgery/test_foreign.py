@@ -90,7 +90,7 @@ def hooked():
     [
         (dropping, "it drops values (Dropout) between normalization and activation"),
         (hooked, "one of its parts has hooks"),
-        (lambda: BatchNormAct2d(3, nn.GELU()), "its activation GELU is none that our layers have"),
+        (lambda: BatchNormAct2d(3, nn.Mish()), "its activation Mish is none that our layers have"),
         (lambda: OldFrozenBatchNorm2d(3), "it computes something else than its name says"),
     ],
 )

@@ -8,10 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 
 import batchnorm.nn as ours
+from batchnorm import kernels
 from batchnorm._model import _compare
 from batchnorm._model._behaviour import Behaviour, behaviour
 from batchnorm.errors import SurgeryError
-from batchnorm.surgery import convert
+from batchnorm.surgery import convert, revert
 from batchnorm.surgery._fuse import _modules
 from batchnorm.surgery._fuse._fused import Fused
 from support.models.surgery import ByValue, Residual, UNet, settle, snapshot
@@ -33,9 +34,9 @@ def both(model, x):
     return [behaviour(model, x, training=training) for training in (True, False)]
 
 
-def assert_same(model, x, before):
+def assert_same(model, x, before, most=1e-12):
     for found, expected in zip(both(model, x), before, strict=True):
-        assert found.error(expected) < 1e-12
+        assert found.error(expected) < most
 
 
 @pytest.mark.parametrize(("act", "word"), ACTIVATIONS)
@@ -150,7 +151,7 @@ NOT_FUSED = [
     (Unused, "bn", "it is not called with these inputs"),
     (lambda: Residual(3), "bn1", "relu follows, a call that only a GraphModule can lose"),
     (lambda: Residual(3), "bn2", "add follows"),
-    (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Tanh()), "0", "Tanh follows"),
+    (lambda: nn.Sequential(nn.BatchNorm2d(3), nn.Mish()), "0", "Mish follows"),
     (lambda: watched(0), "0", "it has hooks, which expect its output without an activation"),
     (lambda: watched(1), "0", "ReLU 1 has hooks"),
 ]
@@ -253,6 +254,48 @@ def test_a_graph_loses_additions_and_shared_activations():
     assert_same(graph, image(4), before)
 
 
+MORE = [
+    (F.relu6, nn.ReLU6(), "relu6"),
+    (F.elu, nn.ELU(), "elu"),
+    (F.gelu, nn.GELU(), "gelu"),
+    (lambda y: F.gelu(y, approximate="tanh"), nn.GELU("tanh"), "gelu_tanh"),
+    (F.hardswish, nn.Hardswish(inplace=True), "hardswish"),
+    (torch.sigmoid, nn.Sigmoid(), "sigmoid"),
+    (lambda y: y.sigmoid_(), nn.Sigmoid(), "sigmoid"),
+    (F.hardsigmoid, nn.Hardsigmoid(), "hardsigmoid"),
+    (torch.tanh, nn.Tanh(), "tanh"),
+    (lambda y: y.tanh(), nn.Tanh(), "tanh"),
+]
+
+
+class Applied(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.conv, self.bn, self.function = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), function
+
+    def forward(self, x):
+        return self.function(self.bn(self.conv(x)))
+
+
+@pytest.mark.parametrize(("function", "module", "word"), MORE)
+@kernels.backend("eager")
+def test_every_activation_is_fused_and_given_back(function, module, word):
+    # The derivative of torch's hardsigmoid has 32 bits in float64 too.
+    dtype, most = (torch.float32, 1e-5) if word == "hardsigmoid" else (torch.float64, 1e-12)
+    with_module = settle(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), module)).to(dtype)
+    graph, x = traced(settle(Applied(function)).to(dtype)), image().to(dtype)
+    for model in (with_module, graph):
+        before = both(model, x)
+        convert(model, fuse=True, example_inputs=x)
+        layer = model[1] if model is with_module else model.bn
+        assert layer.activation == word
+        assert_same(model, x, before, most)
+        revert(model)
+        assert not [m for m in model.modules() if isinstance(m, ours.Layer)]
+        assert_same(model, x, before, most)
+    assert with_module[2] is module
+
+
 FUNCTIONS = [
     (torch.relu, "relu"),
     (F.silu, "silu"),
@@ -262,7 +305,8 @@ FUNCTIONS = [
     (lambda y: F.leaky_relu(y, negative_slope=0.3), "leaky_relu"),
     (F.leaky_relu, "leaky_relu"),
     (lambda y: torch.add(y, y.new_zeros(())), None),
-    (torch.tanh, None),
+    (F.mish, None),
+    (lambda y: F.elu(y, 0.7), None),
     (lambda y: F.leaky_relu(y, -0.3), None),
     (lambda y: y + 1.0, None),
     (lambda y: y + y, None),

@@ -22,7 +22,25 @@ TO_OURS: dict[type[nn.Module], type[Layer]] = {
     nn.LazyBatchNorm3d: ours.LazyBatchNorm3d,
 }
 TO_TORCH: dict[type[nn.Module], type[nn.Module]] = {mine: its for its, mine in TO_OURS.items()}
-ACTIVATIONS = ("relu", "leaky_relu", "silu")  # those that our layers have
+_OF_TORCH: dict[type[nn.Module], str] = {
+    nn.ReLU: "relu",
+    nn.ReLU6: "relu6",
+    nn.SiLU: "silu",
+    nn.Hardswish: "hardswish",
+    nn.Sigmoid: "sigmoid",
+    nn.Hardsigmoid: "hardsigmoid",
+    nn.Tanh: "tanh",
+}
+_MODULES: dict[str, type[nn.Module]] = {name: kind for kind, name in _OF_TORCH.items()}
+_OF_TIMM = {
+    "Swish": "silu",
+    "Sigmoid": "sigmoid",
+    "Tanh": "tanh",
+    "HardSwish": "hardswish",
+    "HardSigmoid": "hardsigmoid",
+    "GELU": "gelu",
+    "GELUTanh": "gelu_tanh",
+}
 _WRAPPERS = (AveragedModel, nn.DataParallel, DistributedDataParallel)
 
 
@@ -103,25 +121,30 @@ def activation_of(module: nn.Module) -> dict[str, Any] | None:
     Example:
         >>> activation_of(nn.LeakyReLU(0.2))
         {'activation': 'leaky_relu', 'negative_slope': 0.2}
-        >>> activation_of(nn.Tanh())
+        >>> activation_of(nn.Mish())
     """
     kind = type(module)
-    if kind is nn.ReLU:
-        return {"activation": "relu"}
-    if kind is nn.SiLU:
-        return {"activation": "silu"}
+    name = _OF_TORCH.get(kind)
+    if name is None and kind.__module__.startswith("timm.layers.activations"):
+        name = _OF_TIMM.get(kind.__name__.removesuffix("Me"))  # "memory-efficient", the same values
+    if isinstance(module, nn.GELU) and kind is nn.GELU:
+        name = "gelu" if module.approximate == "none" else "gelu_tanh"
+    if isinstance(module, nn.ELU) and kind is nn.ELU and module.alpha == 1.0:
+        name = "elu"
     if isinstance(module, nn.LeakyReLU) and kind is nn.LeakyReLU and module.negative_slope > 0:
         return {"activation": "leaky_relu", "negative_slope": module.negative_slope}
-    return None
+    return {"activation": name} if name else None
 
 
 def activation_module(layer: Layer) -> nn.Module:
     """Return torch's module that does what our layer does after normalizing."""
     match layer.activation:
-        case "relu":
-            return nn.ReLU()
-        case "silu":
-            return nn.SiLU()
+        case None:
+            return nn.Identity()
         case "leaky_relu":
             return nn.LeakyReLU(layer.negative_slope)
-    return nn.Identity()
+        case "elu":
+            return nn.ELU()
+        case "gelu" | "gelu_tanh":
+            return nn.GELU("none" if layer.activation == "gelu" else "tanh")
+    return _MODULES[layer.activation]()

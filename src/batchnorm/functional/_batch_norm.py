@@ -56,7 +56,10 @@ def batch_norm(
             `None` gives all batches so far equal weight, and needs `num_batches_tracked`.
         eps: added to the variance, inside the square root.
         residual: r, added before the activation, shape and dtype of `x`; `None` is 0.
-        activation: f, one of ``relu``, ``leaky_relu`` and ``silu``; `None` is the identity.
+        activation: f, one of
+            ``relu``, ``leaky_relu``, ``relu6``, ``elu``, ``silu``, ``gelu``, ``gelu_tanh``,
+            ``hardswish``, ``sigmoid``, ``hardsigmoid`` and ``tanh``;
+            `None` is the identity.
         negative_slope: slope of ``leaky_relu`` below zero, positive.
         mask: which positions are data, a bool of shape ``(N, *)``: `x` without its channels.
             Padding is ignored, gets no gradient, and outputs 0. `None` is all.
@@ -151,7 +154,7 @@ def normalize(
         bias: shift, shape ``(C,)``; `None` is 0.
         eps: added to the variance, inside the square root; positive.
         residual: added before the activation, shape and dtype of `x`; `None` is 0.
-        activation: one of ``relu``, ``leaky_relu`` and ``silu``; `None` is the identity.
+        activation: as in `batch_norm`; `None` is the identity.
         negative_slope: slope of ``leaky_relu`` below zero, positive.
         mask: which positions are data, a bool of shape ``(N, *)``; `None` is all.
         sample_weight: how often each sample counts, shape ``(N,)``; `None` is 1.

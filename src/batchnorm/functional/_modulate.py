@@ -6,7 +6,7 @@ from batchnorm.errors import ChannelError, DeviceError
 from batchnorm.functional._batch import Batch
 from batchnorm.functional._checks import check_input, check_parameter_dtype
 from batchnorm.functional._options import epilogue_of
-from batchnorm.kernels import _eager
+from batchnorm.kernels._activations import activate
 
 
 def modulate(
@@ -57,7 +57,7 @@ def modulate(
     z = z if bias is None else z + _along(bias, x)
     if residual is not None:
         z = z + (residual if weights is None else weights.keep(residual))
-    y = _eager.activate(z, epilogue_of(activation, negative_slope))
+    y = activate(z, *epilogue_of(activation, negative_slope))
     return y if weights is None else weights.keep(y)
 
 

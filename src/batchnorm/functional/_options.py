@@ -7,10 +7,10 @@ from torch import Tensor
 
 from batchnorm.errors import OptionError
 from batchnorm.kernels import PLAIN, Epilogue, RunningStats
+from batchnorm.kernels._activations import NAMES
 
 _NONFINITE = ("skip", "propagate", "raise")
 _NUMBER = (float, int)  # a tuple: a union would be made anew at each call
-_ACTIVATIONS = ("relu", "leaky_relu", "silu")
 
 
 class Options(NamedTuple):
@@ -66,7 +66,7 @@ def options_of(
     """Return the options of a layer or a call.
 
     Args:
-        activation: ``relu``, ``leaky_relu``, ``silu`` or `None`.
+        activation: as `BatchNorm1d` lists them.
         negative_slope: slope of ``leaky_relu`` below zero.
         nonfinite: as in `Options`.
         correction: as in `Options`.
@@ -95,7 +95,7 @@ def epilogue_of(activation: str | None, negative_slope: float = 0.01) -> Epilogu
     """Return an activation as the kernels take it.
 
     Args:
-        activation: ``relu``, ``leaky_relu``, ``silu`` or `None`.
+        activation: as `BatchNorm1d` lists them.
         negative_slope: slope of ``leaky_relu`` below zero.
 
     Raises:
@@ -107,9 +107,9 @@ def epilogue_of(activation: str | None, negative_slope: float = 0.01) -> Epilogu
         )
     if activation is None:
         return PLAIN
-    if activation not in _ACTIVATIONS:
+    if activation not in NAMES:
         raise OptionError(
-            f"activation must be None or one of {', '.join(_ACTIVATIONS)}, got {activation!r}: "
+            f"activation must be None or one of {', '.join(NAMES)}, got {activation!r}: "
             "put any other behind the layer"
         )
     if activation != "leaky_relu":

@@ -13,7 +13,7 @@ class Epilogue(NamedTuple):
     """What follows the normalization in the same pass: ``activation(normalized + residual)``.
 
     Attributes:
-        activation: ``identity``, ``relu``, ``leaky_relu`` or ``silu``.
+        activation: a name of `_activations`.
         alpha: slope of ``leaky_relu`` below zero.
     """
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from batchnorm import _axes
 from batchnorm.kernels import _mask
+from batchnorm.kernels._activations import activate, slope_at
 from batchnorm.kernels._call import (
     Backward,
     Call,
-    Epilogue,
     Forward,
     GradientCall,
     gradient_dtype,
@@ -47,7 +47,7 @@ def forward(call: Call, running: RunningStats | None = None) -> Forward:
         z.add_(_column(call.bias, x))
     if call.residual is not None:
         z.add_(call.residual)
-    y = torch.empty_like(x).copy_(activate(z, call.epilogue))
+    y = torch.empty_like(x).copy_(activate(z, *call.epilogue))
     # Not y > 0, so that the gradient passes where the output is NaN, as in torch.relu.
     mask = _mask.pack((y <= 0).logical_not_()) if call.masked else None
     statistics = torch.stack((mean, var, invstd))
@@ -81,31 +81,6 @@ def backward(call: GradientCall) -> Backward:
     return Backward(torch.empty_like(x).copy_(dx), dweight.to(dtype), dbias.to(dtype), dresidual)
 
 
-def activate(z: Tensor, epilogue: Epilogue) -> Tensor:
-    """Return the activation of `z`: torch's own, differentiable."""
-    match epilogue.activation:
-        case "relu":
-            return torch.relu(z)
-        case "leaky_relu":
-            return torch.nn.functional.leaky_relu(z, epilogue.alpha)
-        case "silu":
-            return torch.nn.functional.silu(z)
-    return z
-
-
-def slope_at(z: Tensor, epilogue: Epilogue) -> Tensor:
-    """Return the derivative of the activation at `z`, itself differentiable."""
-    match epilogue.activation:
-        case "relu":
-            return (z <= 0).logical_not().to(z.dtype)
-        case "leaky_relu":
-            return torch.where(z <= 0, torch.full_like(z, epilogue.alpha), torch.ones_like(z))
-        case "silu":
-            s = torch.sigmoid(z)
-            return s * (1 + z * (1 - s))
-    return torch.ones_like(z)
-
-
 def _slope(xhat: Tensor, call: GradientCall) -> Tensor:
     """Return the derivative of the activation, from the mask or from what went into it."""
     x, weight, bias, residual = call.x, call.weight, call.bias, call.residual
@@ -114,7 +89,7 @@ def _slope(xhat: Tensor, call: GradientCall) -> Tensor:
     z = xhat if weight is None else xhat * _column(weight, x)
     if bias is not None:
         z = z + _column(bias, x)
-    return slope_at(z if residual is None else z + residual, call.epilogue)
+    return slope_at(z if residual is None else z + residual, *call.epilogue)
 
 
 def _column(per_channel: Tensor, x: Tensor) -> Tensor:

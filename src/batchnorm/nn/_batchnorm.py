@@ -3,6 +3,7 @@
 import torch
 
 from batchnorm.nn._layer import Layer
+from batchnorm.nn._tools._quantization import register_fusers
 
 
 class BatchNorm1d(Layer, torch.nn.BatchNorm1d):
@@ -25,7 +26,9 @@ class BatchNorm1d(Layer, torch.nn.BatchNorm1d):
         device: where the parameters and buffers are created.
         dtype: their dtype.
         bias: with `affine`, whether there is a `bias` beside the `weight`.
-        activation: what follows in the same pass: ``relu``, ``leaky_relu``, ``silu`` or `None`.
+        activation: what follows in the same pass: `None`, or one of
+            ``relu``, ``leaky_relu``, ``relu6``, ``elu``, ``silu``, ``gelu``, ``gelu_tanh``,
+            ``hardswish``, ``sigmoid``, ``hardsigmoid`` and ``tanh``.
         negative_slope: slope of ``leaky_relu`` below zero.
         nonfinite: what becomes of the running statistics after a batch with a NaN or an Inf:
             ``skip`` leaves them as they are and counts the batch in `batches_skipped`, without
@@ -95,3 +98,6 @@ class BatchNorm3d(Layer, torch.nn.BatchNorm3d):
     """
 
     _ndims = (5,)
+
+
+register_fusers(BatchNorm1d, BatchNorm2d, BatchNorm3d)

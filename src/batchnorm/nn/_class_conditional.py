@@ -9,7 +9,8 @@ from torch.nn import Parameter
 from batchnorm.errors import DTypeError, OptionError, ShapeError
 from batchnorm.nn._conditional import ConditionalLayer
 from batchnorm.nn._layer import Device, LayerOptions
-from batchnorm.nn._programs import node, traced
+from batchnorm.nn._tools._programs import node, traced
+from batchnorm.nn._tools._quantization import register_fusers
 
 
 class _ClassConditional(ConditionalLayer):
@@ -156,3 +157,8 @@ class ClassConditionalBatchNorm3d(_ClassConditional):
     """
 
     _ndims = (5,)
+
+
+register_fusers(
+    ClassConditionalBatchNorm1d, ClassConditionalBatchNorm2d, ClassConditionalBatchNorm3d
+)

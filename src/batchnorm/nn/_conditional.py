@@ -10,11 +10,14 @@ from batchnorm.functional._batch import Batch
 from batchnorm.functional._modulate import check_modulation
 from batchnorm.kernels import PLAIN
 from batchnorm.nn._layer import Device, Layer, LayerOptions
-from batchnorm.nn._programs import node, traced
+from batchnorm.nn._tools._programs import node, traced
+from batchnorm.nn._tools._quantization import register_fusers
 
 
 class ConditionalLayer(Layer):
     """The constructor and the forward; subclasses say what they take."""
+
+    _like_torch = "never"
 
     def __init__(
         self,
@@ -166,3 +169,6 @@ class ConditionalBatchNorm3d(ConditionalLayer):
     """
 
     _ndims = (5,)
+
+
+register_fusers(ConditionalBatchNorm1d, ConditionalBatchNorm2d, ConditionalBatchNorm3d)

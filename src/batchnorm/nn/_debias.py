@@ -44,7 +44,10 @@ class Debiasing(nn.Module):
             return mean, var
         # To `torch.jit.trace` they are constants: in the hands of the exporter that stands on it
         # the subtraction would lose half its digits.
-        return ops.untraced(_debiased, self._buffers.get(_STATE), mean, var)
+        mean, var = ops.untraced(_debiased, self._buffers.get(_STATE), mean, var)
+        # In a program they are computed, which tools that look for a layer's buffers take ill:
+        # as float64 they are not given to torch's operator.
+        return (mean.double(), var.double()) if ops.recording_program() else (mean, var)
 
     def _before_batch(self, mean: Tensor | None, var: Tensor | None) -> _Before | None:
         """Return what `_remember` has to know of the statistics before a batch moves them."""

@@ -14,10 +14,12 @@ from batchnorm.nn._layer import Device, check_ndim, recomputing
 from batchnorm.nn._layout import laid_out
 from batchnorm.nn._modes import Modes
 from batchnorm.nn._precision import FullPrecision
-from batchnorm.nn._programs import node, traced
+from batchnorm.nn._tools._guard import Guarded
+from batchnorm.nn._tools._programs import check_exported, node, traced
+from batchnorm.nn._tools._quantization import register_fusers
 
 
-class DecorrelatedLayer(Modes, FullPrecision):
+class DecorrelatedLayer(Guarded, Modes, FullPrecision):
     """The constructor and the forward; subclasses say what they take."""
 
     _ndims: tuple[int, ...]
@@ -99,6 +101,8 @@ class DecorrelatedLayer(Modes, FullPrecision):
         check_ndim(input, self._ndims)
         self._restore_float32()  # in case somebody has cast the buffers past the module
         training = self.training and not self.frozen
+        if training:
+            check_exported(self)
         use_batch = training or self.adapting or self.running_mean is None
         y, batch = functional.decorrelate(
             input,
@@ -230,3 +234,6 @@ class DecorrelatedBatchNorm3d(DecorrelatedLayer):
     """
 
     _ndims = (5,)
+
+
+register_fusers(DecorrelatedBatchNorm1d, DecorrelatedBatchNorm2d, DecorrelatedBatchNorm3d)

@@ -15,10 +15,12 @@ from batchnorm.nn._conditional import (
 )
 from batchnorm.nn._layer import Device, Layer, LayerOptions, check_ndim
 from batchnorm.nn._layout import laid_out
-from batchnorm.nn._programs import node, traced
+from batchnorm.nn._tools._guard import Guarded
+from batchnorm.nn._tools._programs import node, traced
+from batchnorm.nn._tools._quantization import register_fusers
 
 
-class DomainLayer(nn.Module):
+class DomainLayer(Guarded):
     """The constructor and the forward; subclasses say what they take."""
 
     weight: nn.Parameter | None
@@ -59,6 +61,8 @@ class DomainLayer(nn.Module):
         self.domains = nn.ModuleList(
             kind(num_features, **described, **place) for _ in range(num_domains)
         )
+        for layer in self._layers():
+            layer._one_of_several = num_domains > 1  # noqa: SLF001 -- a part of this module
         has_weight = shared_affine and affine
         has_bias = has_weight and options.get("bias", True)
         for name, present in (("weight", has_weight), ("bias", has_bias)):
@@ -277,3 +281,6 @@ class DomainBatchNorm3d(DomainLayer):
 
     _own_affine = BatchNorm3d
     _no_affine = ConditionalBatchNorm3d
+
+
+register_fusers(DomainBatchNorm1d, DomainBatchNorm2d, DomainBatchNorm3d)

@@ -11,9 +11,12 @@ from batchnorm.functional._batch import Batch
 from batchnorm.functional._options import Options
 from batchnorm.nn._layer import Device, Layer, LayerOptions
 from batchnorm.nn._layout import laid_out
+from batchnorm.nn._tools._quantization import register_fusers
 
 
 class _Ghost(Layer):
+    _like_torch = "evaluation"
+
     def __init__(
         self,
         num_features: int,
@@ -152,3 +155,6 @@ class GhostBatchNorm3d(_Ghost, torch.nn.BatchNorm3d):
     """
 
     _ndims = (5,)
+
+
+register_fusers(GhostBatchNorm1d, GhostBatchNorm2d, GhostBatchNorm3d)

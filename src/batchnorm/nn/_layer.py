@@ -1,6 +1,6 @@
 """Layer: what all batch normalization layers of this package share: options, state, forward."""
 
-import warnings
+import sys
 from typing import Any, TypedDict
 
 import torch
@@ -26,7 +26,8 @@ from batchnorm.kernels import RunningStats
 from batchnorm.nn._debias import Debiasing
 from batchnorm.nn._modes import Modes
 from batchnorm.nn._precision import REDUCED_PRECISION, FullPrecision
-from batchnorm.nn._programs import check_switchable, node, scriptable, traced
+from batchnorm.nn._tools._guard import Guarded, check_start_anew, warn_frozen
+from batchnorm.nn._tools._programs import check_switchable, node, traced
 
 _USUAL = {
     "nonfinite": "skip",
@@ -51,7 +52,7 @@ class LayerOptions(TypedDict, total=False):
     correction: int
 
 
-class Layer(Modes, FullPrecision, Debiasing, _BatchNorm):
+class Layer(Guarded, Modes, FullPrecision, Debiasing, _BatchNorm):
     """Base of all layers here but the decorrelated ones: for `isinstance`, not for use by itself.
 
     A `torch.nn.modules.batchnorm._BatchNorm` with the constructor, the forward and the state that
@@ -59,6 +60,7 @@ class Layer(Modes, FullPrecision, Debiasing, _BatchNorm):
     """
 
     _ndims: tuple[int, ...]
+    _like_torch = "always"
 
     # Defaults for layers that were pickled before there was the option.
     activation: str | None = None
@@ -151,6 +153,8 @@ class Layer(Modes, FullPrecision, Debiasing, _BatchNorm):
             return node(self, input, residual=residual, mask=mask, sample_weight=sample_weight)
         if not isinstance(input, _CALLED_WITH):
             check_dense(input)  # type: ignore[unreachable] # for callers who do not check types
+        if residual is not None or mask is not None or sample_weight is not None:
+            self._remember_call()
         batch = Batch(input, residual, mask, sample_weight)
         return self._normalize(batch, self._affine(), self._options())
 
@@ -247,20 +251,13 @@ class Layer(Modes, FullPrecision, Debiasing, _BatchNorm):
         )
         self._remember(before)
 
-    def __prepare_scriptable__(self) -> torch.nn.Module:
-        """Give `torch.jit.script`, which does not compile this class, the same map of torch's."""
-        return scriptable(self)
-
     # ----------------------------------------------------------------------------- state
 
     def reset_running_stats(self) -> None:
         """Set the running statistics and the counters to their start, unless they are frozen."""
+        check_start_anew(self, sys._getframe(1).f_code)  # noqa: SLF001 -- who asks
         if self.frozen:
-            warnings.warn(
-                "reset_running_stats leaves a frozen layer's running statistics alone, also when "
-                "torch.optim.swa_utils.update_bn calls it: call unfreeze() first to reset them",
-                stacklevel=2,
-            )
+            warn_frozen("reset_running_stats")
             return
         super().reset_running_stats()
         skipped = self._buffers.get("batches_skipped")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from batchnorm import functional, ops
+from batchnorm import functional
 from batchnorm.errors import OptionError
 from batchnorm.functional._apply import AffineParameters
 from batchnorm.functional._batch import Batch
@@ -15,6 +15,8 @@ from batchnorm.functional._modulate import check_modulation
 from batchnorm.functional._options import Options
 from batchnorm.functional._renorm import check_renorm
 from batchnorm.nn._layer import Device, Layer, LayerOptions, recomputing
+from batchnorm.nn._tools._programs import check_exported
+from batchnorm.nn._tools._quantization import register_fusers
 
 
 class RenormWarmup(NamedTuple):
@@ -34,6 +36,7 @@ class RenormWarmup(NamedTuple):
 
 
 class _Renorm(Layer):
+    _like_torch = "evaluation"
     # What the last forwards found, for the backward pass that runs one of them again.
     _recent: deque[tuple[Tensor, Tensor, Tensor]] | None = None
 
@@ -79,11 +82,7 @@ class _Renorm(Layer):
         if self.training and not self.frozen and self.running_mean is not None:
             x, (weight, bias) = batch.x, affine
             self._check_input_dim(x)
-            if ops.recording_program():
-                raise OptionError(
-                    "torch.export in training needs a layer that torch's operator can stand for, "
-                    "got batch renormalization, which is none in training: export after eval()"
-                )
+            check_exported(self)
             check_modulation(x, weight, bias)
             r, d = self._corrections(batch)
             dtype = torch.promote_types(x.dtype, torch.float32)
@@ -247,3 +246,6 @@ class BatchRenorm3d(_Renorm, torch.nn.BatchNorm3d):
     """
 
     _ndims = (5,)
+
+
+register_fusers(BatchRenorm1d, BatchRenorm2d, BatchRenorm3d)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from batchnorm import _axes
-from batchnorm.kernels import Call, RunningStats, _eager
+from batchnorm.kernels import Call, RunningStats
+from batchnorm.kernels._activations import activate
 
 
 def forward(
@@ -44,16 +45,23 @@ def forward(
         z = z + _column(call.bias, x)
     if call.residual is not None:
         z = z + call.residual
-    y = _to(x.dtype, _eager.activate(z, call.epilogue))
+    y = _to(x.dtype, activate(z, *call.epilogue))
     return y, torch.stack((mean, var, invstd)).detach()
 
 
 def affine(call: Call) -> Tensor:
-    """Normalize with population statistics by torch's own operator, which every exporter knows."""
+    """Normalize with population statistics by torch's own operator, which every exporter knows.
+
+    Statistics of more digits than the arithmetic's are none of a layer's buffers, but computed:
+    others that fold the operator look for buffers, and get plain operations instead.
+    """
     dtype = portable(call.x)
+    assert call.mean is not None  # noqa: S101 -- the caller has asked
+    if call.mean.dtype.itemsize > dtype.itemsize:
+        return forward(call, dtype=dtype)[0]
     m, v, w, b = (_in(dtype, t) for t in (call.mean, call.var, call.weight, call.bias))
     z = torch.nn.functional.batch_norm(call.x, m, v, w, b, False, 0.0, call.eps)
-    return _eager.activate(z if call.residual is None else z + call.residual, call.epilogue)
+    return activate(z if call.residual is None else z + call.residual, *call.epilogue)
 
 
 def train(call: Call, running: RunningStats) -> Tensor:
@@ -71,7 +79,7 @@ def train(call: Call, running: RunningStats) -> Tensor:
     )
     if running.counter is not None:
         running.counter.add_(1)
-    return _eager.activate(z if call.residual is None else z + call.residual, call.epilogue)
+    return activate(z if call.residual is None else z + call.residual, *call.epilogue)
 
 
 def portable(x: Tensor) -> torch.dtype:

@@ -14,8 +14,8 @@ from batchnorm.kernels import (
     Forward,
     GradientCall,
     RunningStats,
-    _eager,
 )
+from batchnorm.kernels._activations import needs_residual, slope_at
 from batchnorm.ops import _composite, _move
 from batchnorm.ops._double_backward import double_backward
 from batchnorm.ops._schemas import backward_op, forward_op
@@ -140,7 +140,7 @@ class BatchNorm(torch.autograd.Function):
         ctx.options = eps, mean is None, residual is not None, activation, alpha
         ctx.bias_dtype = None if bias is None else bias.dtype
         shift = None if activation == "identity" else bias
-        kept = residual if activation in _NEED_RESIDUAL else None
+        kept = residual if needs_residual(activation) else None
         ctx.save_for_backward(x, weight, shift, kept, work.statistics, work.mask)
         return y
 
@@ -169,9 +169,6 @@ class BatchNorm(torch.autograd.Function):
 # Past the wrapper of `torch.autograd.Function`, which looks for transforms: `is_plain_eager` has
 # done so.
 _record = super(torch.autograd.Function, BatchNorm).apply
-
-# With a residual, what the derivative of these activations is taken at is recomputed.
-_NEED_RESIDUAL = ("leaky_relu", "silu")
 
 
 def _as(gradient: Tensor, dtype: torch.dtype) -> Tensor:
@@ -207,7 +204,7 @@ def _composed(call: GradientCall) -> Backward:
         with torch.no_grad():
             slope = cast("Tensor", _differentiate(probe).dresidual)
     else:
-        slope = _eager.slope_at(_before_activation(call), call.epilogue)
+        slope = slope_at(_before_activation(call), *call.epilogue)
     g = call.dy * slope
     return _differentiate(_without_epilogue(call._replace(dy=g)))._replace(dresidual=g)
 

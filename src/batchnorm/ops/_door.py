@@ -9,9 +9,9 @@ from torch import Tensor
 
 from batchnorm.errors import ChannelError, DeviceError, DTypeError, OptionError, ShapeError
 from batchnorm.kernels import Call, GradientCall, _mask
+from batchnorm.kernels._activations import ACTIVATIONS, needs_residual
 
 _FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-_ACTIVATIONS = ("identity", "relu", "leaky_relu", "silu")
 
 
 def check_call(call: Call) -> None:
@@ -43,7 +43,7 @@ def check_gradient_call(call: GradientCall) -> None:
     for name, found in (("weight", call.weight), ("bias", call.bias)):
         _check_per_channel(name, found, x)
     _check_like(x, call.residual, "residual")
-    if call.has_residual and call.residual is None and call.activation in ("leaky_relu", "silu"):
+    if call.has_residual and call.residual is None and needs_residual(call.activation):
         raise OptionError(
             f"the derivative of {call.activation} needs the residual of the forward, got None: "
             "give it"
@@ -81,9 +81,9 @@ def _check_x(x: Tensor, activation: str) -> None:
         raise DTypeError(
             f"x needs a floating dtype of at most 64 bits, got {x.dtype}: convert it with x.float()"
         )
-    if activation not in _ACTIVATIONS:
+    if activation not in ACTIVATIONS:
         raise OptionError(
-            f"activation must be one of {', '.join(_ACTIVATIONS)}, got {activation!r}: "
+            f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}: "
             "put any other behind the operator"
         )
     _check_memory("x", x, x)

@@ -3,9 +3,11 @@
 The reference normalizes one dense batch. A part of a batch, or what a mask leaves of it, is one.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import special
 
 from batchnorm import reference
 
@@ -102,19 +104,52 @@ def differentiated(dxhat, x, here, eps, running):
     return put_back(dx, here, x)
 
 
-def sigmoid(z):
-    return 1 / (1 + np.exp(-z))
+sigmoid = special.expit
+
+
+def normal(z):
+    return 0.5 * special.erfc(-z / math.sqrt(2))
+
+
+def density(z):
+    return np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
+
+
+def bent(z):
+    return 2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
+
+
+def steep(z):
+    return 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z**2)
 
 
 ACTIVATIONS = {
     None: lambda z: z,
     "relu": lambda z: np.maximum(z, 0),
     "leaky_relu": lambda z: np.where(z > 0, z, 0.01 * z),
+    "relu6": lambda z: np.clip(z, 0, 6),
+    "elu": lambda z: np.where(z > 0, z, np.expm1(np.minimum(z, 0))),
     "silu": lambda z: z * sigmoid(z),
+    "gelu": lambda z: z * normal(z),
+    "gelu_tanh": lambda z: z * sigmoid(bent(z)),
+    "hardswish": lambda z: z * np.clip(z + 3, 0, 6) / 6,
+    "sigmoid": sigmoid,
+    "hardsigmoid": lambda z: np.clip(z + 3, 0, 6) / 6,
+    "tanh": np.tanh,
 }
 SLOPES = {
     None: np.ones_like,
     "relu": lambda z: (z > 0) * 1.0,
     "leaky_relu": lambda z: np.where(z > 0, 1.0, 0.01),
+    "relu6": lambda z: ((z > 0) & (z < 6)) * 1.0,
+    "elu": lambda z: np.exp(np.minimum(z, 0)),
     "silu": lambda z: sigmoid(z) * (1 + z * (1 - sigmoid(z))),
+    "gelu": lambda z: normal(z) + z * density(z),
+    "gelu_tanh": lambda z: sigmoid(bent(z)) * (1 + z * (1 - sigmoid(bent(z))) * steep(z)),
+    "hardswish": lambda z: np.where(z <= -3, 0, np.where(z >= 3, 1, z / 3 + 0.5)),
+    "sigmoid": lambda z: sigmoid(z) * (1 - sigmoid(z)),
+    "hardsigmoid": lambda z: ((z > -3) & (z < 3)) / 6,
+    "tanh": lambda z: 1 - np.tanh(z) ** 2,
 }
+KINKS = {"relu": (0,), "leaky_relu": (0,), "relu6": (0, 6), "hardswish": (-3, 3),
+         "hardsigmoid": (-3, 3)}  # fmt: skip

@@ -2,9 +2,10 @@
 
 from typing import Any, NamedTuple
 
+from batchnorm.kernels._cpu._activations import IDENTITY, activate, backed
 from batchnorm.kernels._cpu._masks import WORD, at_most, load_bits, not_, store_bits, where
 from batchnorm.kernels._cpu._memory import address, copy, inlined, offset, stream
-from batchnorm.kernels._cpu._values import IDENTITY, activate, apply_line, backed
+from batchnorm.kernels._cpu._values import apply_line
 from batchnorm.kernels._cpu._vectors import LINE, fma, like, load, store, width
 
 

@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from batchnorm.kernels._cpu._activations import NUMBERS
 from batchnorm.kernels._cpu._compile import kernel, update_kernel
 from batchnorm.kernels._cpu._memory import BFLOAT16, FLOAT16, FLOAT32, FLOAT64
 from batchnorm.kernels._cpu._plan import plan
 from batchnorm.kernels._cpu._pool import FRESH_PAGES, cache_sizes, parallel_for, prefer_huge_pages
-from batchnorm.kernels._cpu._values import IDENTITY, LEAKY_RELU, RELU, SILU
 
 _STORAGE = {
     torch.float64: FLOAT64,
@@ -18,7 +18,6 @@ _STORAGE = {
     torch.bfloat16: BFLOAT16,
     torch.float16: FLOAT16,
 }
-_ACTIVATION = {"identity": IDENTITY, "relu": RELU, "leaky_relu": LEAKY_RELU, "silu": SILU}
 # Tensors of the input's size that a pass reads and writes, without and with a residual.
 _TENSORS = {
     ("forward", False): 2,
@@ -77,7 +76,7 @@ def launch(
     found = plan(shape, stride, dtype.itemsize, threads, whole=whole)
     if found is None:
         return None
-    kind, inner = _STORAGE[dtype], _ACTIVATION[activation]
+    kind, inner = _STORAGE[dtype], NUMBERS[activation]
     return Launch(
         kernel(found.layout, direction, kind, inner, has_residual, streamed),
         found.tasks,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from batchnorm.kernels._cpu import _context as at
+from batchnorm.kernels._cpu._activations import RELU
 from batchnorm.kernels._cpu._channels import population, settle, settle_gradients, settled_line
 from batchnorm.kernels._cpu._chunks import Places, Tail, Targets, flush, moved, targets_at, words
 from batchnorm.kernels._cpu._masks import WORD, first
@@ -35,7 +36,7 @@ from batchnorm.kernels._cpu._plane_loops import (
     moments,
     normalize,
 )
-from batchnorm.kernels._cpu._values import HUGE, RELU, moments_of
+from batchnorm.kernels._cpu._values import HUGE, moments_of
 from batchnorm.kernels._cpu._vectors import splat, width
 
 CHUNK = 2048  # values that stay in the first-level cache between two steps, at most

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from batchnorm.kernels._cpu import _context as at
+from batchnorm.kernels._cpu._activations import RELU
 from batchnorm.kernels._cpu._channels import population, settle, settle_gradients, settled_line
 from batchnorm.kernels._cpu._chunks import Places, Tail, Targets, flush, moved, targets_at, words
 from batchnorm.kernels._cpu._masks import WORD
@@ -44,7 +45,7 @@ from batchnorm.kernels._cpu._row_loops import (
     normalize,
     spread,
 )
-from batchnorm.kernels._cpu._values import FAR, HUGE, RELU, TINY, moments_of
+from batchnorm.kernels._cpu._values import FAR, HUGE, TINY, moments_of
 from batchnorm.kernels._cpu._vectors import MOST, splat
 
 RUN = 16  # strips that the second pass takes in their order

@@ -4,10 +4,7 @@ import math
 
 import numpy as np
 import torch
-from numba import types
-from numba.extending import overload
 
-from batchnorm.kernels._cpu._masks import at_most, where
 from batchnorm.kernels._cpu._memory import (
     BFLOAT16,
     FLOAT16,
@@ -19,14 +16,12 @@ from batchnorm.kernels._cpu._memory import (
     put,
     rounded,
 )
-from batchnorm.kernels._cpu._vectors import exponential_in_float64, fma, like, power_of_two
+from batchnorm.kernels._cpu._vectors import fma
 
 # Sums of squares that float32 holds with all its digits lie between these.
 TINY, HUGE = 1e-30, 1e38
 # And are exact enough while (mean - shift)² is at most so large a part of the mean square.
 FAR = 0.9
-
-IDENTITY, RELU, LEAKY_RELU, SILU = range(4)
 
 # How a per-channel tensor is stored; ABSENT gives the default.
 ABSENT, AS_FLOAT64, AS_FLOAT32, AS_BFLOAT16, AS_FLOAT16 = range(5)
@@ -59,65 +54,6 @@ def give(address, stored, index, value):
         put(pointer(address, FLOAT32), index, np.float32(value))
     else:
         put(pointer(address, FLOAT64), index, value)
-
-
-@inlined
-def activate(z, activation, slope):
-    """Return the activation of `z`; NaN stays NaN."""
-    if activation == RELU:
-        return where(at_most(z, like(z, 0.0)), like(z, 0.0), z)
-    if activation == LEAKY_RELU:
-        return where(at_most(z, like(z, 0.0)), z * like(z, slope), z)
-    if activation == SILU:
-        return z * _sigmoid(z)
-    return z
-
-
-@inlined
-def backed(g, z, activation, slope):
-    """Return the gradient before the activation, from the one behind it."""
-    if activation == RELU:
-        return where(at_most(z, like(z, 0.0)), like(z, 0.0), g)
-    if activation == LEAKY_RELU:
-        return where(at_most(z, like(z, 0.0)), g * like(z, slope), g)
-    if activation == SILU:
-        s, one = _sigmoid(z), like(z, 1.0)
-        return g * (s * fma(z, one - s, one))
-    return g
-
-
-def _sigmoid(z):
-    raise NotImplementedError("compiled only")
-
-
-@overload(_sigmoid, jit_options={"forceinline": True, "error_model": "numpy"})
-def _compiled_sigmoid(z):
-    if z.element is types.float64:
-        return lambda z: like(z, 1.0) / (like(z, 1.0) + exponential_in_float64(like(z, 0.0) - z))
-    return lambda z: like(z, 1.0) / (like(z, 1.0) + _exponential(like(z, 0.0) - z))
-
-
-@inlined
-def _exponential(x):
-    """Return e to the `x` in float32, within 2 units in the last place.
-
-    The library function is not vectorized. Cody and Waite (1980): subtract a whole multiple of
-    ln 2 in two parts, then a polynomial on what is left.
-    """
-    shift = like(x, 12582912.0)  # 1.5 * 2**23: adding it rounds to a whole number
-    low, high = like(x, -87.0), like(x, 88.0)
-    # NaN, for which no comparison holds, passes through the first one; the second keeps it.
-    clipped = where(at_most(x, low), low, x)
-    clipped = where(at_most(high, clipped), high, clipped)
-    whole = fma(clipped, like(x, 1.4426950408889634), shift) - shift
-    rest = fma(whole, like(x, -0.693359375), clipped)
-    rest = fma(whole, like(x, 2.12194440e-4), rest)
-    series = fma(like(x, 1.9875691500e-4), rest, like(x, 1.3981999507e-3))
-    series = fma(series, rest, like(x, 8.3334519073e-3))
-    series = fma(series, rest, like(x, 4.1665795894e-2))
-    series = fma(series, rest, like(x, 1.6666665459e-1))
-    series = fma(series, rest, like(x, 5.0000001201e-1))
-    return (fma(series, rest * rest, rest) + like(x, 1.0)) * power_of_two(whole)
 
 
 @inlined

@@ -305,6 +305,31 @@ def exponential_in_float64(typing: Any, vector: Any) -> Any:
 
 
 @intrinsic
+def expm1_in_float64(typing: Any, vector: Any) -> Any:
+    """Return e to each of the values, minus 1, by the C library."""
+    return vector(vector), _lane_by_lane("expm1")
+
+
+@intrinsic
+def erfc_in_float64(typing: Any, vector: Any) -> Any:
+    """Return the complementary error function of each of the values, by the C library."""
+    return vector(vector), _lane_by_lane("erfc")
+
+
+def _lane_by_lane(name: str) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        [value] = arguments
+        found = value
+        for lane in range(value.type.count):
+            place = ir.IntType(32)(lane)
+            single = builder.extract_element(value, place)
+            found = builder.insert_element(found, call(builder, name, single.type, single), place)
+        return found
+
+    return generate
+
+
+@intrinsic
 def power_of_two(typing: Any, exponent: Any) -> Any:
     """Return ``2 ** exponent`` for whole float32 from -126 to 127."""
 

@@ -11,29 +11,17 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
 
 from batchnorm._model._call import arguments
 from batchnorm._model._edit import Edit
 from batchnorm._model._find import activation_of, has_hooks
 from batchnorm.errors import SurgeryError
 from batchnorm.nn import Layer
+from batchnorm.surgery._fuse._functions import function_of, options_of
 from batchnorm.surgery._fuse._fused import HOOKED, Fusion, is_plain
 
-_FUNCTIONS: dict[Any, str] = {
-    F.relu: "relu",
-    F.relu_: "relu",
-    torch.relu: "relu",
-    torch.relu_: "relu",
-    "relu": "relu",
-    "relu_": "relu",
-    F.silu: "silu",
-    F.leaky_relu: "leaky_relu",
-    F.leaky_relu_: "leaky_relu",
-}
 _ADDITIONS = (operator.add, torch.add, "add")
 _ADDITIONS_IN_PLACE = (operator.iadd, "add_")
-_USUAL_SLOPE = 0.01
 
 Shapes = dict[str, tuple[torch.Size, torch.dtype]]
 
@@ -165,12 +153,9 @@ def _options(model: fx.GraphModule, node: fx.Node) -> dict[str, Any] | None:
     if node.op == "call_module":
         module = _module(model, node)
         return None if has_hooks(module) else activation_of(module)
-    word = _FUNCTIONS.get(node.target) if node.op in ("call_function", "call_method") else None
-    if word == "leaky_relu":
-        slope = (*node.args[1:], _USUAL_SLOPE)[0]
-        slope = node.kwargs.get("negative_slope", slope)
-        return activation_of(nn.LeakyReLU(slope)) if isinstance(slope, float) else None
-    return {"activation": word} if word else None
+    if node.op not in ("call_function", "call_method"):
+        return None
+    return options_of(node.target, node.args[1:], node.kwargs)
 
 
 def _merge(graph: fx.Graph, node: fx.Node, follow: _Follow, shapes: Shapes) -> None:
@@ -200,9 +185,9 @@ def _split(graph: fx.Graph, node: fx.Node, layer: Layer, *, activated: bool) -> 
             added.append(graph.call_function(operator.add, (node, given["residual"])))
     if activated and layer.activation is not None:
         last = added[-1] if added else node
-        slope = (layer.negative_slope,) if layer.activation == "leaky_relu" else ()
+        function, args, kwargs = function_of(layer)
         with graph.inserting_after(last):
-            added.append(graph.call_function(getattr(F, layer.activation), (last, *slope)))
+            added.append(graph.call_function(function, (last, *args), kwargs))
     if added:
         node.replace_all_uses_with(added[-1], lambda user: user not in added)
 

@@ -5,10 +5,11 @@ from typing import Any, NamedTuple
 from torch import nn
 
 from batchnorm._model._edit import Edit
-from batchnorm._model._find import ACTIVATIONS, activation_of, has_hooks
+from batchnorm._model._find import activation_of, has_hooks
 from batchnorm._model._graph import Graph, Step
 from batchnorm._model._trace import trace_both
 from batchnorm.nn import Layer
+from batchnorm.surgery._fuse._functions import FUNCTIONS
 from batchnorm.surgery._fuse._fused import HOOKED, Fused, Fusion, is_plain
 
 
@@ -107,7 +108,7 @@ def _usable(user: Step, modules: dict[str, nn.Module], graph: Graph, calls: int)
     """Return the module that follows, unless something prevents giving it up."""
     name = user.module
     if not name:
-        hint = ", a call that only a GraphModule can lose" if user.op in ACTIVATIONS else ""
+        hint = ", a call that only a GraphModule can lose" if user.op in FUNCTIONS else ""
         return f"{user.op} follows{hint}"
     module = modules[name]
     kind = type(module).__name__

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from batchnorm import ops
 from batchnorm.errors import OptionError
 from batchnorm.functional._batch import Batch
+from batchnorm.nn._tools._beyond import beyond_torch
 
 _PROXY: Any = torch.fx.Proxy  # what `torch.fx` calls a forward with, in place of tensors
 _SWITCHABLE: dict[str, Any] = {"debias": False, "correction": 1}
-_SCRIPTABLE = {"activation": None, "debias": False, "frozen": False, "adapting": False}
-_PLAIN = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
+_PLAIN = {"1d": nn.BatchNorm1d, "2d": nn.BatchNorm2d, "3d": nn.BatchNorm3d}
 
 
 def traced(module: nn.Module, x: Tensor) -> bool:
@@ -21,11 +22,44 @@ def traced(module: nn.Module, x: Tensor) -> bool:
 
 
 def node(module: nn.Module, x: Any, *given: Any, **options: Any) -> Tensor:
-    """Return the call as one node; options that are `None` are left out."""
+    """Return the call as one node; options that are `None` are left out.
+
+    Raises:
+        OptionError: a quantization of `torch.ao` traces, which fuses torch's classes alone.
+    """
+    if type(x.tracer).__name__ == "QuantizationTracer":
+        check_quantized(module)
     path = x.tracer.path_of_module(module)
     named = {name: value for name, value in options.items() if value is not None}
     made: Tensor = x.tracer.create_proxy("call_module", path, (x, *given), named)
     return made
+
+
+def check_quantized(module: nn.Module) -> None:
+    """Refuse a layer that quantization of graphs would leave unfused, where torch's fits.
+
+    Raises:
+        OptionError: a layer that `revert` makes one of torch's.
+    """
+    if getattr(module, "_like_torch", "never") != "never":
+        raise OptionError(
+            "torch.ao.quantization fuses torch's own classes in a graph and leaves others in "
+            f"floating point, got {type(module).__module__}.{type(module).__name__}: call "
+            "batchnorm.revert(model) or batchnorm.fold(model) first"
+        )
+
+
+def check_exported(layer: nn.Module) -> None:
+    """Refuse to export in training a layer that is none of torch's operators there.
+
+    Raises:
+        OptionError: a program is being recorded.
+    """
+    if ops.recording_program():
+        raise OptionError(
+            "torch.export in training needs a layer that torch's operator can stand for, got "
+            f"{type(layer).__name__}, which is none in training: export after eval()"
+        )
 
 
 def check_switchable(layer: Any, batch: Batch) -> None:
@@ -57,26 +91,31 @@ def check_switchable(layer: Any, batch: Batch) -> None:
         )
 
 
-def scriptable(layer: _BatchNorm) -> nn.Module:
+def scriptable(layer: Any) -> nn.Module:
     """Return torch's layer with the parameters and buffers of one that evaluates as it does.
 
     Raises:
         OptionError: the layer does more than torch's, or is in training, where it differs.
     """
-    spatial = type(layer).__name__[-2:-1]
-    plain = f"batchnorm.nn.BatchNorm{spatial}d"
-    others = [
-        f"{name}={getattr(layer, name)!r}"
-        for name, usual in _SCRIPTABLE.items()
-        if getattr(layer, name, usual) != usual
-    ]
-    if type(layer).__name__ != f"BatchNorm{spatial}d" or others or layer.training:
-        what = ", ".join(others) or ("train()" if layer.training else type(layer).__name__)
+    found = beyond_torch(layer, training=True)
+    if found or layer.training:
+        what = ", ".join(found) or "train()"
         raise OptionError(
-            f"torch.jit.script takes {plain} in evaluation without options of ours, got {what}: "
-            "export with torch.export.export or torch.jit.trace, or call batchnorm.revert first"
+            "torch.jit.script takes a plain layer in evaluation without options of ours, got "
+            f"{what}: export with torch.export.export or torch.jit.trace, or call "
+            "batchnorm.revert(model) first"
         )
-    twin = _PLAIN[int(spatial)](
+    return twin_of(layer)
+
+
+def plain_of(kind: type[nn.Module]) -> type[_BatchNorm]:
+    """Return torch's class for as many dimensions as the name of one of ours says."""
+    return _PLAIN[kind.__name__[-2:]]
+
+
+def twin_of(layer: _BatchNorm) -> nn.Module:
+    """Return torch's layer with the parameters, the buffers and the mode of a plain one of ours."""
+    twin = plain_of(type(layer))(
         layer.num_features,
         layer.eps,
         layer.momentum,
