@@ -3,6 +3,7 @@ import os
 import pytest
 
 from batchnorm._pages import write_atomically
+from batchnorm.errors import RunError
 
 
 def test_a_failed_write_leaves_the_old_content_and_no_rubbish(tmp_path, monkeypatch):
@@ -13,7 +14,7 @@ def test_a_failed_write_leaves_the_old_content_and_no_rubbish(tmp_path, monkeypa
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(RunError, match=r"config\.json cannot be written \(disk full\)"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
