@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from batchnorm._pages import append_whole, read_plain, reason, require, write_atomically
+from batchnorm.errors import RunError
 from batchnorm.lab.records._lines import Damage, Entry, History, encode, read
 
 
@@ -88,6 +89,13 @@ class TrialFiles:
             return Damage(name, None, f"it cannot be read ({reason(error)})")
         except (SafetensorError, ValueError, KeyError) as error:
             return Damage(name, None, f"it holds no tensors ({error})")
+
+    def foreign_checkpoint(self) -> RunError:
+        """Return the error that says that a checkpoint is whole, and of something else."""
+        return RunError(
+            f"{self._checkpoint} is damaged (it is not of this trial): remove it to begin the "
+            "trial anew"
+        )
 
     @staticmethod
     def _name(path: Path) -> str:
