@@ -40,7 +40,8 @@ def read(path: Path) -> tuple[Mapping[str, Any], str]:
             dictionary that has one under the first of `NAMES` that it has.
 
     Returns:
-        The `state_dict`, and its names joined by dots; empty where the file is one.
+        The `state_dict`, and its names joined by dots, with those that were passed over; empty
+        where the file is one.
 
     Raises:
         OptionError: the file is of an unknown kind.
@@ -48,19 +49,21 @@ def read(path: Path) -> tuple[Mapping[str, Any], str]:
     """
     found = _content(path)
     names: list[str] = []
+    left: list[str] = []
     while len(names) < _DEEPEST and isinstance(found, Mapping):
-        name = next((name for name in NAMES if isinstance(found.get(name), Mapping)), None)
-        if name is None:
+        here = [name for name in NAMES if isinstance(found.get(name), Mapping)]
+        if not here:
             break
-        found = found[name]
-        names.append(name)
+        found = found[here[0]]
+        names.append(here[0])
+        left += here[1:]
     if not isinstance(found, Mapping):
         raise DataError(
             f"{path} needs to hold a state_dict, got a {type(found).__name__}: save "
             "model.state_dict()"
         )
     _check(found, path)
-    return found, ".".join(names)
+    return found, ".".join(names) + (f" (not {', '.join(left)})" if left else "")
 
 
 def _content(path: Path) -> Any:
