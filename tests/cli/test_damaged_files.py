@@ -4,12 +4,14 @@ import json
 import os
 import random
 import shutil
+import zlib
 from pathlib import Path
 
 import pytest
 
 from batchnorm.cli import run
 from batchnorm.lab import ledger
+from batchnorm.lab.records import _lines
 from batchnorm.lab.running import _engine
 from support.damage import data_sets, mutations
 from support.damage import weights as odd_weights
@@ -171,3 +173,134 @@ def test_a_damaged_data_file_is_one_line(told, tmp_path, seed):
     code, words = told(*_study(task, folder, tmp_path / "out"))
     assert code == 2
     assert str(tmp_path) in words or "CIFAR-10" in words or "MNIST" in words
+
+
+# ------------------------------------------------------------------- run folders, kind after kind
+
+
+RUN = "scale-invariance"
+
+
+def rewrite(name, **changes):
+    """Return what gives keys of a JSON file other values, or drops them."""
+
+    def damage(folder):
+        document = json.loads((folder / name).read_text())
+        for key, value in changes.items():
+            document.pop(key) if value is DROPPED else document.update({key: value})
+        (folder / name).write_text(json.dumps(document))
+
+    return damage
+
+
+DROPPED = object()
+CONFIGURATION = [
+    "format", "study", "task", "description", "data", "chance", "scale", "device", "made_with",
+    "seeds", "grid", "fixed", "steps", "examples", "targets", "every",
+]  # fmt: skip
+FITTING = {"study", "task", "description", "data", "scale", "device"}  # a text, whichever
+MISTYPED = [
+    *(
+        pytest.param("config.json", {key: value}, marks=[pytest.mark.slow] * (value in (1.5, "x")))
+        for key in CONFIGURATION
+        for value in (DROPPED, [], 1.5, "x")
+        if not (key in FITTING and value == "x")
+        and (key, value) not in (("targets", []), ("chance", DROPPED))
+    ),
+    ("config.json", {"study": "none"}),
+    ("config.json", {"own": {"model": "m:f"}}),
+    ("config.json", {"own": {"model": "m:f", "data": "m:f"}}),
+    ("config.json", {"task": "own", "own": {"model": "os:abort", "data": "os:abort"}}),
+    ("config.json", {"seeds": 10**11}),
+    ("config.json", {"seeds": True}),
+    ("config.json", {"grid": {"../x": [1.0]}}),
+    ("config.json", {"grid": {"factor": [1.0]}}),
+    ("config.json", {"fixed": {"x": 10**400}}),
+    ("ledger.json", {"asked": {"scale": []}}),
+    ("ledger.json", {"asked": None}),
+    ("ledger.json", {"command": 3}),
+    ("ledger.json", {"format": None}),
+]
+
+
+@pytest.mark.parametrize(("name", "changes"), MISTYPED)
+@pytest.mark.usefixtures("few")
+def test_a_mistyped_configuration_is_named(told, two_studies, tmp_path, name, changes):
+    folder = tmp_path / "all"
+    shutil.copytree(two_studies, folder)
+    place = folder / RUN if name == "config.json" else folder
+    rewrite(name, **changes)(place)
+    code, words = told("report", place)
+    assert code == 2
+    assert str(place) in words
+    assert "format" in words if "format" in changes else "is damaged" in words
+    if changes in (
+        {"seeds": DROPPED},
+        {"grid": []},
+    ):  # the page of all studies is written, and says it
+        code, words = told("report", folder)
+        assert code == 0
+        assert f"{RUN}: {folder / RUN}" in words
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path.mkdir(), "it is a folder"),
+        (os.mkfifo, "it is no plain file"),
+        (lambda path: path.symlink_to(path.name), "symbolic links"),
+        (lambda path: path.symlink_to("/dev/zero"), "it is no plain file"),
+        (lambda path: path.write_bytes(b"\0" * 99 + b"\n"), "line 1"),
+        (lambda path: path.write_bytes(b"\xff\xfe\n"), "line 1"),
+        (lambda path: path.write_text("[" * 100_000 + "\n"), "line 1"),
+        (lambda path: path.write_text(signed('{"step":0,"error":NaN}')), "NaN is no number"),
+        (lambda path: path.write_text(signed('{"step":0,"step":0}')), "stands there twice"),
+        (lambda path: path.write_text(signed("[" * 100_000 + "1" + "]" * 100_000)), "line 1"),
+        (lambda path: path.write_text(signed('{"step":true}')), "got step True"),
+        (lambda path: path.write_text(signed('{"end":[],"step":0}')), "no trial ends with []"),
+        (lambda path: path.write_text(signed('{"end":"diverged","step":1}')), "without an eval"),
+    ],
+)
+def test_a_damaged_record_is_named_and_the_others_are_reported(
+    told, two_studies, tmp_path, make, words
+):
+    folder = tmp_path / "run"
+    shutil.copytree(two_studies / RUN, folder)
+    record = min((folder / "trials").glob("*.jsonl"))
+    record.unlink()
+    make(record)
+    code, printed = told("report", folder)
+    assert code == 0
+    assert f"Damaged: trials/{record.name}" in printed
+    assert words in printed
+
+
+def signed(body):
+    """Return a line of a record with the checksum of its body."""
+    return f'{body[:-1]},"crc32":"{zlib.crc32(body.encode()):08x}"}}\n'
+
+
+def test_a_value_of_another_kind_than_the_others_have_is_named(told, two_studies, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(two_studies / RUN, folder)
+    record = min((folder / "trials").glob("*.jsonl"))
+    first, *rest = record.read_text().splitlines(keepends=True)
+    entry = _lines.decode(first.rstrip())
+    field = next(name for name, value in entry.items() if isinstance(value, float))
+    record.write_text(_lines.encode({**entry, field: ["x"]}) + "".join(rest))
+    code, printed = told("report", folder)
+    assert code == 0
+    assert f"line 1: {field} is a list of a text, elsewhere a number" in printed
+
+
+def test_a_report_imports_no_model_of_a_user(told, two_studies, tmp_path, monkeypatch):
+    """What a configuration names is not run."""
+    folder = tmp_path / "run"
+    shutil.copytree(two_studies / RUN, folder)
+    (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'canary')!r}, 'w')\n")
+    monkeypatch.chdir(tmp_path)
+    own = {"model": "evil:model", "data": "evil:data"}
+    rewrite("config.json", study="landscape", task="own", own=own)(folder)
+    code, _ = told("report", folder)
+    assert code == 2
+    assert not (tmp_path / "canary").exists()
