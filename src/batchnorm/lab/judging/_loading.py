@@ -2,9 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 from batchnorm._pages import parse_json, read_plain, reason
@@ -12,7 +11,7 @@ from batchnorm.errors import BatchNormError, OptionError, RunError
 from batchnorm.lab.design import Plan, Trial
 from batchnorm.lab.judging._results import Results, Study, TrialResult
 from batchnorm.lab.networks._user_model import UserModel
-from batchnorm.lab.records import Damage, History, odd, usual
+from batchnorm.lab.records import Damage
 from batchnorm.lab.running import _configuration
 from batchnorm.lab.running._store import Json, RunFolder, damaged
 
@@ -114,9 +113,7 @@ def _trials(
     chance = math.nan if config["chance"] is None else float(config["chance"])
     ended: list[TrialResult] = []
     unfinished: list[Trial] = []
-    trials = study.trials(plan)
-    histories = [folder.history(study, plan, trial) for trial in trials]
-    for trial, history in zip(trials, _of_one_kind(study, trials, histories), strict=True):
+    for trial, history in folder.histories(study, plan):
         damage += [history.damage] if history.damage else []
         if history.end is not None:
             at = history.end["step"] if history.end["end"] == "diverged" else None
@@ -124,24 +121,6 @@ def _trials(
         elif history.damage is None:
             unfinished.append(trial)
     return tuple(ended), tuple(unfinished)
-
-
-def _of_one_kind(
-    study: Study, trials: Sequence[Trial], histories: Sequence[History]
-) -> Iterator[History]:
-    """Yield the histories; one with a value of another kind than the others have is damaged."""
-    fields = study.work.fields
-    kinds = usual((entry for one in histories for entry in one.evaluations), fields)
-    for trial, history in zip(trials, histories, strict=True):
-        found = odd(history.evaluations, kinds)
-        if history.end is not None and not history.evaluations:
-            found = 1, "the trial ends without an evaluation"
-        if found is None:
-            yield history
-            continue
-        line, why = found
-        damage = history.damage or Damage(f"trials/{trial.id}.jsonl", line, why)
-        yield replace(history, end=None, damage=damage)
 
 
 def _seconds(path: Path, damage: list[Damage]) -> float:

@@ -1,6 +1,8 @@
 """Run folder: its files, and writing them so that an interruption harms nothing."""
 
 import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from batchnorm._pages import (
 )
 from batchnorm.errors import RunError
 from batchnorm.lab.design import Experiment, Plan, Trial
-from batchnorm.lab.records import History, TrialFiles
+from batchnorm.lab.records import Damage, History, TrialFiles, odd, usual
 
 Json = dict[str, Any]
 
@@ -92,7 +94,26 @@ class RunFolder:
         """Return the files of one trial."""
         return TrialFiles(self.trials, trial.id)
 
-    def history(self, experiment: Experiment, plan: Plan, trial: Trial) -> History:
+    def histories(self, experiment: Experiment, plan: Plan) -> Iterator[tuple[Trial, History]]:
+        """Yield every trial with what there is of it.
+
+        A value of another kind than the other trials recorded is damage.
+        """
+        trials = experiment.trials(plan)
+        found = [self._history(experiment, plan, trial) for trial in trials]
+        entries = (entry for history in found for entry in history.evaluations)
+        kinds = usual(entries, experiment.work.fields)
+        for trial, history in zip(trials, found, strict=True):
+            wrong = odd(history.evaluations, kinds)
+            if history.end is not None and not history.evaluations:
+                wrong = 1, "the trial ends without an evaluation"
+            if wrong is not None:
+                damage = history.damage or Damage(f"{self.trials.name}/{trial.id}.jsonl", *wrong)
+                yield trial, replace(history, end=None, damage=damage)
+            else:
+                yield trial, history
+
+    def _history(self, experiment: Experiment, plan: Plan, trial: Trial) -> History:
         """Read what there is of a trial."""
         work = experiment.work
         steps = work.schedule(plan, trial)
