@@ -3,6 +3,7 @@
 import argparse
 import sys
 import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -118,6 +119,15 @@ def test_weights_in_a_trainers_dictionary_are_found_and_named(here, place, name)
     nn.init.zeros_(model[0].weight)
     assert f"{place} of {path}" in _weights.load(model, path)
     same(model.state_dict(), wanted)
+
+
+@pytest.mark.parametrize("core", [b"numpy._core", b"numpy.core"])
+def test_numbers_of_either_numpy_are_let_through(here, core):
+    torch.save({"model": network().state_dict(), "best": np.float64(0.5)}, here / "w.pt")
+    with zipfile.ZipFile(here / "w.pt") as old, zipfile.ZipFile(here / "v.pt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"numpy._core.multi", core + b".multi"))
+    assert _weights.load(network(), here / "v.pt").startswith("Weights: model of")
 
 
 def test_trained_weights_come_before_averaged_ones(here):

@@ -21,14 +21,15 @@ NAMES = (
 )  # fmt: skip
 _PICKLED = (".pt", ".pth", ".bin", ".ckpt", ".tar")
 _DEEPEST = 4
+_SCALAR = np.float64(0).__reduce__()[0]  # its module has another name since NumPy 2
 # What trainers keep beside weights, and what does nothing but hold values.
-_HARMLESS = [
+_HARMLESS: list[Any] = [
     argparse.Namespace,
     pathlib.PosixPath,
     pathlib.WindowsPath,
     np.dtype,
     *{type(np.dtype(code)) for code in "?bhilBHILefd"},
-    getattr(np, "_core", getattr(np, "core", None)).multiarray.scalar,  # type: ignore[union-attr]
+    *((_SCALAR, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
 ]
 
 
