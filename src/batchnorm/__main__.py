@@ -13,8 +13,11 @@ def main() -> None:
     except MissingExtraError as error:
         sys.stderr.write(f"batchnorm: {error}\n")
         raise SystemExit(2) from None
-    from batchnorm.cli import run
-
+    try:
+        from batchnorm.cli import run
+    except KeyboardInterrupt:
+        sys.stderr.write("batchnorm: interrupted before it began\n")
+        raise SystemExit(130) from None
     raise SystemExit(run(sys.argv[1:]))
 
 

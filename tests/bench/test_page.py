@@ -3,6 +3,7 @@
 import html
 import sys
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -10,9 +11,12 @@ from batchnorm import bench
 from batchnorm.bench import _output, _page
 from batchnorm.bench._measurements import Benchmark
 from batchnorm.errors import MissingExtraError, OptionError
+from support.bench_runs import EVEN, busier
 from support.processes.browser import WINDOWS, browser, opened, quiet_and_alone
 
 __all__ = ["browser"]
+
+QUIET = {"load": "0.3", "cores": 2, "threads": 2, "waited_percent": 0, "stolen_percent": 0}
 
 
 @pytest.fixture(scope="module")
@@ -78,12 +82,45 @@ def test_an_empty_record_has_a_page(small_bench):
     assert "Nothing was compared." in _page.render(empty)
 
 
+def test_a_busy_machine_is_the_headline_and_nothing_is_summed_up(small_bench):
+    quiet = replace(small_bench, machine={**small_bench.machine, **QUIET}, measurements=EVEN)
+    for found, busy in ((quiet, False), (busier(quiet, load="16.0"), True)):
+        text = html.unescape(_page.render(found))
+        head = text[text.index('<p class="headline') : text.index('<p class="summary')]
+        assert ("Busy machine: these figures are not a comparison" in head) == busy
+        assert ("faster" in head) != busy
+        assert ("Geometric mean of the ratios" in text) != busy
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("ratio", [1.3, 40.0, 433.0, 9_999.0])
+def test_the_ticks_of_the_axis_do_not_collide(browser, small_bench, tmp_path, width, ratio):
+    cases = {"torch": 1.0, "onednn": ratio}
+    times = {"copy": (1.0, 1.0), "ours": (1.0, 1.0), **{k: (v, v) for k, v in cases.items()}}
+    target = tmp_path / "bench.html"
+    one = replace(small_bench.measurements[0], seconds=times)
+    quiet = replace(small_bench, machine={**small_bench.machine, **QUIET}, measurements=(one,))
+    target.write_text(_page.render(quiet))
+    opened(browser, target, width, "light")
+    rows = browser.execute_script(
+        "return [...document.querySelectorAll('.ticks .track')].map(row =>"
+        " [...row.querySelectorAll('b')].map(b => {"
+        " const r = b.getBoundingClientRect(); return [r.left, r.right]}))"
+    )
+    assert rows
+    for row in rows:
+        assert len(row) >= 2
+        assert all(right[0] >= left[1] for left, right in pairwise(row)), row
+
+
 def test_the_headline_admits_losses(small_bench):
     found = small_bench.measurements[0]
+    found = replace(found, seconds={**found.seconds, "ours": (1.0, 1.0)})
     for times, won in (((9.0, 9.0), 1), ((1e-9, 1e-9), 0)):
         one = replace(found, seconds={**found.seconds, "torch": times})
-        tables = bench.tables(replace(small_bench, measurements=(one,)))
-        assert f"than torch in {won} of 1" in _page.headline(tables)
+        quiet = replace(small_bench, machine=QUIET, measurements=(one,))
+        assert f"than torch in {won} of 1" in bench.headline(quiet)
 
 
 def test_without_jinja_one_line_says_what_to_install(monkeypatch, tmp_path):

@@ -1,6 +1,8 @@
+from itertools import pairwise
+
 import pytest
 
-from batchnorm.bench import Case, _ratios, _traffic
+from batchnorm.bench import Case, _ratio_bars, _ratios, _traffic
 from batchnorm.bench._measurements import Benchmark, Measurement, Memory, StepTimes
 from batchnorm.bench._ratio_bars import RatioAxis
 
@@ -79,6 +81,24 @@ def test_bars_begin_at_one_and_losses_go_to_the_left():
     assert (win.loses, loss.loses, even.loses) == (False, True, False)
     assert loss.left >= 0
     assert win.left + win.width <= 100
+
+
+@pytest.mark.parametrize("low", [0.1, 0.25, 0.9, 1.0])
+@pytest.mark.parametrize("high", [1.0, 1.7, 4.9, 12, 30, 99, 433, 2_500, 10_000])
+@pytest.mark.parametrize("track", [_ratio_bars.NARROWEST, 900.0])
+def test_the_labels_of_an_axis_do_not_touch(low, high, track):
+    """Extents in pixels, of labels centred on their ticks, a letter at most seven wide."""
+    axis = RatioAxis([low, high])
+    ends = [
+        (place / 100 * track - 3.5 * len(label), place / 100 * track + 3.5 * len(label))
+        for label, place in axis.ticks
+    ]
+    assert all(left[1] < right[0] for left, right in pairwise(ends)), axis.ticks
+    assert ("1", axis.one) in axis.ticks
+    assert len(axis.ticks) >= 2
+    assert all(0 <= place <= 100 for _, place in axis.ticks)
+    for ratio in (low, high):
+        assert 0 <= axis.place(ratio) <= 100
 
 
 def test_memory_is_kept_apart_from_times():

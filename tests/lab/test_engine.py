@@ -7,6 +7,7 @@ import pytest
 
 from batchnorm import lab
 from batchnorm.errors import OptionError, RunError
+from batchnorm.lab.records._lines import decode, encode
 from support.lab import studies as lab_studies
 from support.lab.runs import STEPS, TRIALS
 
@@ -128,3 +129,16 @@ def test_everything_that_decides_the_records_is_in_the_configuration(small_run):
     assert config["scale"] == "quick"
     assert config["grid"] == {"scale": [0.1, 0.3, 1.0], "rate": [0.1, 0.3, 1.0, 3.0, 10.0]}
     assert config["fixed"] == {"batch": 60}
+
+
+def test_a_value_of_another_kind_is_done_again(small_run, small_options, records, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(small_run, out)
+    victim = min((out / "trials").glob("*.jsonl"))
+    first, *rest = victim.read_text().splitlines(keepends=True)
+    victim.write_text(encode(decode(first.rstrip()) | {"test_loss": ["x"]}) + "".join(rest))
+    outcome = lab.run(STUDY, small_options(out), silent)
+    assert [str(found) for found in outcome.redone] == [
+        f"trials/{victim.name}, line 1: test_loss is a list of a text, elsewhere a number"
+    ]
+    assert records(out) == records(small_run)

@@ -1,4 +1,4 @@
-"""Entry points that a command names as ``package.module:name``: a model, its weights, its data."""
+"""Entry points that a command names as ``package.module:name``: a model, its data."""
 
 import importlib
 import sys
@@ -10,22 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from batchnorm._pages import require
 from batchnorm.errors import BatchNormError, DataError, OptionError, RunError
 
 
-def model_of(name: str, weights: Path | None = None, option: str = "MODEL") -> nn.Module:
-    """Return the model that a factory makes, with weights from a file.
+def model_of(name: str, option: str = "MODEL") -> nn.Module:
+    """Return the model that a factory makes.
 
     Args:
         name: ``package.module:factory``; the factory takes no arguments. A module is taken as is.
-        weights: a ``.safetensors`` file or one of `torch.save`, read without running any code
-            that it may hold; `None` keeps the factory's.
         option: what the command line calls the name.
 
     Raises:
-        OptionError: there is no such thing, it is no model, or the file is of an unknown kind.
-        DataError: the weights cannot be read, or are not the model's.
+        OptionError: there is no such thing, or it is no model.
         RunError: the factory raised.
     """
     found = attribute(name, option)
@@ -35,8 +31,6 @@ def model_of(name: str, weights: Path | None = None, option: str = "MODEL") -> n
             f"{option} needs to name a torch.nn.Module or a function that returns one, got a "
             f"{type(model).__name__} from {name}: name the factory"
         )
-    if weights is not None:
-        _load(model, weights)
     return model
 
 
@@ -181,46 +175,3 @@ def _from_here() -> Iterator[None]:
 def _words(error: BaseException) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__} ({text})" if text else type(error).__name__
-
-
-def _load(model: nn.Module, path: Path) -> None:
-    state = _state(path)
-    try:
-        model.load_state_dict(state)
-    except (RuntimeError, TypeError) as error:
-        raise DataError(
-            f"{path} needs the weights of this model, and differs: {_words(error)}: "
-            "name the factory that made them"
-        ) from error
-
-
-def _state(path: Path) -> Mapping[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        require("a .safetensors file", "safetensors")
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        read: Callable[[], Any] = lambda: load_file(path)  # noqa: E731
-        damaged: tuple[type[Exception], ...] = (OSError, SafetensorError)
-    elif path.suffix in {".pt", ".pth", ".bin", ".ckpt"}:
-        from pickle import UnpicklingError
-
-        read = lambda: torch.load(path, map_location="cpu", weights_only=True)  # noqa: E731
-        damaged = (OSError, UnpicklingError, RuntimeError, EOFError, ValueError)
-    else:
-        raise OptionError(
-            f"--weights needs a .safetensors, .pt, .pth, .bin or .ckpt file, got {path}: "
-            "save the state_dict as one of them"
-        )
-    try:
-        state = read()
-    except damaged as error:
-        raise DataError(f"{path} cannot be read as weights ({_words(error)}): check it") from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]  # as training frameworks save it, among other things
-    if not isinstance(state, Mapping):
-        raise DataError(
-            f"{path} needs to hold a state_dict, got a {type(state).__name__}: "
-            "save model.state_dict()"
-        )
-    return state

@@ -4,6 +4,7 @@ from batchnorm.bench._cases import Case as Case
 from batchnorm.bench._measurements import Benchmark as Benchmark
 from batchnorm.bench._measurements import from_json as from_json
 from batchnorm.bench._measurements import to_json as to_json
+from batchnorm.bench._noise import headline as headline
 from batchnorm.bench._output import Output as Output
 from batchnorm.bench._ratios import tables as tables
 from batchnorm.bench._resnet import Network as Network

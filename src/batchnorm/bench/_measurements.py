@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from batchnorm._pages import Facts
+from batchnorm._pages import Facts, parse_json
 from batchnorm.errors import DataError
 
 VERSION = 1
@@ -140,7 +140,7 @@ def from_json(text: str) -> Benchmark:
         DataError: it holds none, or one of another version.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text.encode())
         if content.pop("version") != VERSION:
             raise DataError(
                 f"a benchmark of version {VERSION} is needed, got another: run it again"

@@ -1,13 +1,12 @@
 """Output files of a benchmark: checked before time is spent, written whole or not at all."""
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchnorm._pages import write_atomically
+from batchnorm._pages import obstacle, write_atomically
 from batchnorm.bench import _page
 from batchnorm.bench._measurements import Benchmark, to_json
-from batchnorm.errors import OptionError, RunError
+from batchnorm.errors import OptionError
 
 
 @dataclass(frozen=True)
@@ -31,10 +30,11 @@ class Output:
             MissingExtraError: the page needs a package that is not installed.
         """
         for option, path in (("--json", self.json), ("--html", self.html)):
-            if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+            why = None if path is None else obstacle(path)
+            if why is not None:
                 raise OptionError(
-                    f"{option} needs a file in a folder that can be written, got {path}: make the "
-                    "folder, or give another file"
+                    f"{option} needs a file in a folder that can be written, got {path} ({why}): "
+                    "give another file, or mend that"
                 )
         if self.json is not None and self.json == self.html:
             raise OptionError(f"--json and --html need two files, got {self.json} for both")
@@ -54,11 +54,6 @@ class Output:
         for path, content in ((self.json, to_json), (self.html, _page.render)):
             if path is None:
                 continue
-            try:
-                write_atomically(path, content(record).encode())
-            except OSError as error:
-                raise RunError(
-                    f"{path} cannot be written ({error.strerror}): check its folder"
-                ) from error
+            write_atomically(path, content(record).encode())
             written.append(path)
         return tuple(written)

@@ -5,7 +5,7 @@ from itertools import groupby
 from typing import Any
 
 from batchnorm import _pages
-from batchnorm.bench import _ratio_bars, _wording
+from batchnorm.bench import _noise, _ratio_bars, _wording
 from batchnorm.bench._measurements import Benchmark
 from batchnorm.bench._providers import PROVIDERS
 from batchnorm.bench._ratios import RatioTable, step_ratios, tables
@@ -28,6 +28,7 @@ def render(record: Benchmark) -> str:
     """
     require()
     found = tables(record)
+    busy = bool(_noise.reasons(record))
     ratios = [r for t in found for row in t.rows for r in row.ratios.values()]
     axis = _ratio_bars.RatioAxis(ratios)
     step_axis = _ratio_bars.RatioAxis(
@@ -36,9 +37,10 @@ def render(record: Benchmark) -> str:
     return _pages.render(
         resources.files(__package__).joinpath("page.html.j2").read_text(),
         record=record,
-        headline=headline(found),
+        headline=_noise.headline(record),
+        busy=busy,
         axis=axis,
-        overview=_ratio_bars.overview(found, axis),
+        overview=() if busy else _ratio_bars.overview(found, axis),
         groups=_groups(found, axis),
         memory=_wording.memory(record),
         steps=_wording.steps(record),
@@ -50,19 +52,6 @@ def render(record: Benchmark) -> str:
         skipped=_wording.skipped(record),
         providers=[PROVIDERS[name] for name in PROVIDERS if _timed(record, name)],
     )
-
-
-def headline(found: tuple[RatioTable, ...]) -> str:
-    """Return in how many cases each peer is slower than ours, and in how many it is not."""
-    parts = []
-    for name in PROVIDERS:
-        ratios = [r.ratios[name] for table in found for r in table.rows if name in r.ratios]
-        if ratios:
-            won = sum(ratio > 1 for ratio in ratios)
-            parts.append(f"{name} in {won} of {len(ratios)}")
-    if not parts:
-        return "Nothing was compared."
-    return f"Ours is faster than {', than '.join(parts)} timed cases."
 
 
 def _timed(record: Benchmark, name: str) -> bool:

@@ -1,13 +1,17 @@
 """Bars of ratios on a logarithmic axis that starts at 1: to the right we win."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 from batchnorm.bench import _wording
 from batchnorm.bench._ratios import RatioTable
 
-_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+Ticks = tuple[tuple[str, float], ...]
+_STEPS = (1, 2, 5)  # within a power of ten
+# In pixels, of the narrowest page that is drawn: a window of 360.
+LETTER, GAP, NARROWEST = 7.0, 6.0, 112.0
 
 
 @dataclass(frozen=True)
@@ -73,12 +77,22 @@ class RatioAxis:
 
     def __init__(self, ratios: Iterable[float]) -> None:
         known = [0.5, 2.0, *ratios]
-        low = max((t for t in _TICKS if t <= min(known)), default=min(known))
-        high = min((t for t in _TICKS if t >= max(known)), default=max(known))
+        powers = range(math.floor(math.log10(min(known))), math.ceil(math.log10(max(known))) + 1)
+        round_ones = [float(f"{step}e{power}") for power in powers for step in _STEPS]
+        low = max(tick for tick in round_ones if tick <= min(known))
+        high = min(tick for tick in round_ones if tick >= max(known))
         self._low, self._span = math.log(low), math.log(high) - math.log(low)
-        inside = (tick for tick in _TICKS if low <= tick <= high)
-        self.ticks = tuple((f"{tick:g}", self.place(tick)) for tick in inside)
+        inside = [tick for tick in round_ones if low <= tick <= high]
+        self.ticks = next(ticks for ticks in self._thinned(inside, powers) if _stand_apart(ticks))
         self.one = self.place(1.0)
+
+    def _thinned(self, ticks: list[float], powers: range) -> Iterator[Ticks]:
+        """Yield all ticks, then powers of ten, then every second one, every third, ... and 1."""
+        yield tuple((f"{tick:g}", self.place(tick)) for tick in ticks)
+        for every in range(1, len(powers) + 1):
+            kept = [float(f"1e{power}") for power in powers if power % every == 0]
+            yield tuple((f"{tick:g}", self.place(tick)) for tick in kept if tick in ticks)
+        yield (("1", self.place(1.0)),)
 
     def place(self, ratio: float) -> float:
         """Return where a ratio lies, in percent."""
@@ -93,6 +107,15 @@ class RatioAxis:
         """Return the bars of a case."""
         bars = tuple(self.bar(name, ratio) for name, ratio in ratios.items())
         return CaseBars(label, bars, sums_up)
+
+
+def _stand_apart(ticks: Ticks) -> bool:
+    """Return whether no two labels touch where the axis is at its shortest."""
+    ends = [(place * NARROWEST / 100, (LETTER * len(label) + GAP) / 2) for label, place in ticks]
+    return all(
+        right - half_right >= left + half_left
+        for (left, half_left), (right, half_right) in pairwise(ends)
+    )
 
 
 def of_table(table: RatioTable, axis: RatioAxis) -> BarChart:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from batchnorm import _pages, kernels
-from batchnorm.bench import _large, _step
+from batchnorm.bench import _large, _noise, _step
 from batchnorm.bench._cases import Case
 from batchnorm.bench._cells import Cell
 from batchnorm.bench._measurements import Benchmark, Measurement, Memory, Skip, StepTimes
@@ -63,7 +63,9 @@ def run(settings: Settings, tell: Callable[[Progress], None] = lambda _: None) -
             absent.append(Skip(name, why))
     with _threads(settings.threads), repeatable():
         facts = {**_pages.facts(), "backend": _backend()}
+        before = _noise.usage()
         found = [*absent, *_all(settings, tuple(peers), tell)]
+        facts |= _noise.since(before)
     return Benchmark(
         facts,
         _plain(settings),

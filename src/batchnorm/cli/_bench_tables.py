@@ -13,6 +13,7 @@ from batchnorm.cli._tables import say
 def print_benchmark(found: bench.Benchmark) -> None:
     """Print the tables of times, of memory and of the training step, and what was left out."""
     console = Console()
+    say(bench.headline(found))
     say(bench.machine_line(found))
     for grid in bench.grids(found):
         _print(console, grid)

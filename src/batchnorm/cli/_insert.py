@@ -42,13 +42,14 @@ def insert(
     """Give a model batch normalization after its linear maps, and write it."""
     from batchnorm import surgery
     from batchnorm._model import _entry_points
-    from batchnorm.cli import _written
+    from batchnorm.cli import _weights, _written
     from batchnorm.cli._tables import say
 
     _written.check_output(output)
-    network = _entry_points.model_of(model, weights)
+    network = _entry_points.model_of(model)
+    taken = _weights.load(network, weights)
     example = _entry_points.example_of(data, inputs or [])
     with _entry_points.blaming(model):
         record = surgery.insert(network, example, where=_WHERE[where], start=start.value)
     _written.write_model(network, output, record, model, example)
-    say(f"{record}\nWritten: {output}")
+    say("\n".join(filter(None, (taken, str(record), f"Written: {output}"))))

@@ -39,14 +39,16 @@ def counting(unit: str) -> Iterator[Callable[[float, float, str], None]]:
 
 @contextmanager
 def _bar(title: str, unit: str) -> Iterator[Callable[[float, float, str], None]]:
+    console = Console(stderr=True)
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn(unit),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
         transient=True,
+        disable=not console.is_terminal,  # elsewhere it would leave an empty line
     )
     task = bar.add_task(title, total=None)
 

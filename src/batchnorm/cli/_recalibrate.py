@@ -30,12 +30,13 @@ def recalibrate(
     """Estimate the population statistics of a model from data, and write the model."""
     from batchnorm import surgery
     from batchnorm._model import _entry_points
-    from batchnorm.cli import _written
+    from batchnorm.cli import _weights, _written
     from batchnorm.cli._progress import counting
     from batchnorm.cli._tables import say
 
     _written.check_output(output)
-    network = _entry_points.model_of(model, weights)
+    network = _entry_points.model_of(model)
+    taken = _weights.load(network, weights)
     batches = _entry_points.batches_of(data)
     example = _entry_points.example_of(data, []) if output.suffix == _written.PROGRAM else None
     with _entry_points.blaming(f"{model} or {data}"), counting("batches") as bar:
@@ -47,4 +48,4 @@ def recalibrate(
             progress=lambda done, total: bar(done, total or done, "recalibrate"),
         )
     _written.write_model(network, output, record, model, example)
-    say(f"{record}\nWritten: {output}")
+    say("\n".join(filter(None, (taken, str(record), f"Written: {output}"))))

@@ -14,6 +14,7 @@ def report(
     from batchnorm.cli._tables import say, verdicts_table
     from batchnorm.lab import ledger
     from batchnorm.lab import report as page
+    from batchnorm.lab.judging._loading import judging
 
     page.require()
     if ledger.holds(run):
@@ -25,7 +26,8 @@ def report(
     if results.unfinished:
         say(f"{len(results.unfinished)} trials have not ended; the report is of the others.")
     path = page.build(results, run / "report.html")
-    verdicts_table(results.study.findings(results))
+    with judging(run):
+        verdicts_table(results.study.findings(results))
     say(f"Report: {path}")
 
 

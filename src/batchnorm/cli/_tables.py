@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
+from batchnorm.cli._plain import visible
 from batchnorm.lab import Study
 from batchnorm.lab.judging._findings import Findings
 from batchnorm.lab.ledger import Ledger
@@ -19,7 +20,7 @@ _COLOURS = {
 
 def say(text: str) -> None:
     """Print a line as it is, without wrapping a path."""
-    Console().print(text, markup=False, highlight=False, soft_wrap=True)
+    Console().print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def studies_table(studies: Iterable[Study]) -> None:

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from batchnorm._model._call import arguments
-from batchnorm._pages import own_version, write_atomically
+from batchnorm._pages import obstacle, own_version, write_atomically
 from batchnorm.errors import OptionError, RunError
 from batchnorm.surgery import Record
 
@@ -25,15 +25,17 @@ def check_output(path: Path, kinds: tuple[str, ...] = (*_WEIGHTS, PROGRAM)) -> N
     """Refuse a file that could not be written, before there is any work.
 
     Raises:
-        OptionError: its suffix says nothing, or there is no such folder.
+        OptionError: its suffix says nothing, or the file cannot be written.
     """
     if path.suffix not in kinds:
         raise OptionError(
             f"the output needs to end in {' or '.join(kinds)}, got {path}: name it so"
         )
-    if not path.parent.is_dir():
+    why = obstacle(path)
+    if why is not None:
         raise OptionError(
-            f"the output needs a folder that exists, got {path.parent}: make it first"
+            f"the output needs a file in a folder that can be written, got {path} ({why}): "
+            "give another file, or mend that"
         )
 
 
@@ -58,7 +60,7 @@ def write_model(model: nn.Module, path: Path, record: Record, name: str, example
         state = model.state_dict()
         content = (_safetensors if path.suffix == ".safetensors" else _pickled)(state, record, name)
         _compare(state, content, path)
-    _write(path, content)
+    write_atomically(path, content)
 
 
 def write_onnx(model: nn.Module, path: Path, example: Any) -> None:
@@ -78,14 +80,7 @@ def write_onnx(model: nn.Module, path: Path, example: Any) -> None:
     except Exception as error:
         words = " ".join(str(error).split())[:200]
         raise RunError(f"the model cannot be exported to ONNX ({words}): write .pt2") from error
-    _write(path, content)
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        write_atomically(path, content)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written ({error.strerror}): check the folder") from error
+    write_atomically(path, content)
 
 
 def _safetensors(state: dict[str, torch.Tensor], record: Record, name: str) -> bytes:

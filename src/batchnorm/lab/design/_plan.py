@@ -1,6 +1,7 @@
 """Plan of a study: the grid of settings, the seeds, and the trials that they make."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import product
 from typing import Any, Literal
@@ -144,12 +145,52 @@ class Plan:
         """Return the plan that `to_json` wrote; other keys are left alone.
 
         Raises:
-            KeyError: a part is missing.
-            TypeError: a part is not what it was.
+            ValueError: a part is missing, or not what it was.
         """
+        for part in fields(cls):
+            if part.name not in content:
+                raise ValueError(f"it has no {part.name}")
+            if not _PARTS[part.name](content[part.name]):
+                raise ValueError(f"{part.name} cannot be {content[part.name]!r:.60}")
         values = {part.name: content[part.name] for part in fields(cls)}
-        grid = {str(name): tuple(swept) for name, swept in values["grid"].items()}
+        grid = {name: tuple(swept) for name, swept in values["grid"].items()}
         return cls(**{**values, "grid": grid, "targets": tuple(values["targets"])})
+
+
+_MOST = 10**12  # of anything that is counted
+_LARGEST = sys.float_info.max
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _LARGEST
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 1 <= value <= _MOST
+
+
+def _is_count_or_none(value: Any) -> bool:
+    return value is None or _is_count(value)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_number, value))
+
+
+def _is_table(value: Any, is_fitting: Callable[[Any], bool]) -> bool:
+    names = isinstance(value, dict) and all(name.isidentifier() for name in value)
+    return names and all(map(is_fitting, value.values()))
+
+
+_PARTS: Mapping[str, Callable[[Any], bool]] = {
+    "seeds": _is_count,
+    "grid": lambda value: _is_table(value, lambda swept: _is_list(swept) and bool(swept)),
+    "fixed": lambda value: _is_table(value, _is_number),
+    "steps": _is_count_or_none,
+    "examples": _is_count_or_none,
+    "targets": _is_list,
+    "every": _is_count,
+}
 
 
 def by_task(plans: Mapping[str, Sequence[Plan]]) -> Mapping[tuple[str, Scale], Plan]:

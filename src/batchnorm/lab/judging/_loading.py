@@ -1,19 +1,23 @@
 """Loading of results from a run folder: whole trials, and a list of what is damaged or missing."""
 
-import json
 import math
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from batchnorm.errors import RunError
+from batchnorm._pages import parse_json, read_plain, reason
+from batchnorm.errors import BatchNormError, OptionError, RunError
 from batchnorm.lab.design import Plan, Trial
 from batchnorm.lab.judging._results import Results, Study, TrialResult
 from batchnorm.lab.networks._user_model import UserModel
 from batchnorm.lab.records import Damage
 from batchnorm.lab.running import _configuration
-from batchnorm.lab.running._store import Json, RunFolder
+from batchnorm.lab.running._store import Json, RunFolder, damaged
 
 Find = Callable[[str], Study]
+_MOST_TRIALS = 1_000_000
+_LONGEST = 1e9  # seconds that a trial can have taken
 
 
 def load(path: Path, find: Find) -> Results:
@@ -40,25 +44,56 @@ def load(path: Path, find: Find) -> Results:
     damage: list[Damage] = []
     environment, problem = _environment(folder)
     damage += problem
-    ended, unfinished = _trials(study, plan, folder, config, damage)
+    with judging(path):
+        ended, unfinished = _trials(study, plan, folder, config, damage)
     if not ended:
+        found = f" ({damage[0]})" if damage else ""
         raise RunError(
-            f"{path} has no whole trial to report: give the command of the run again to go on"
+            f"{path} has no whole trial to report{found}: give the command of the run again to go "
+            "on"
         )
     seconds = _seconds(path / "timings.jsonl", damage)
     return Results(study, plan, config, environment, ended, unfinished, tuple(damage), seconds)
 
 
 def _understand(config: Json, path: Path, find: Find) -> tuple[Study, Plan]:
+    file = path / "config.json"
     try:
         study = find(config["study"])
-        if "own" in config:
+        if config.get("own") is not None:
             study = UserModel(**config["own"]).adapt(study)
-        return study, Plan.from_json(config)
-    except (KeyError, TypeError, AttributeError) as error:
+        plan = Plan.from_json(config)
+    except (ValueError, KeyError, OptionError) as error:
+        raise damaged(file, str(error)) from error
+    if plan.grid.keys() != study.axes.keys():
+        raise damaged(file, f"the study {study.name} sweeps {', '.join(study.axes) or 'nothing'}")
+    trials = plan.seeds * len(study.arms) * math.prod(map(len, plan.grid.values()))
+    if trials > _MOST_TRIALS:
+        raise damaged(file, f"no run has {trials:,} trials")
+    return study, plan
+
+
+@contextmanager
+def judging(path: Path) -> Iterator[None]:
+    """Turn what fails on records of a run that no study writes into one line.
+
+    Args:
+        path: the run folder.
+
+    Raises:
+        RunError: something failed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of numbers too large to be added
+            yield
+    except BatchNormError:
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())[:200]
         raise RunError(
-            f"{path / 'config.json'} is damaged: it has no usable {error}: run the study again "
-            "into another --out"
+            f"{path} cannot be judged, its configuration and records do not fit each other "
+            f"({type(error).__name__}: {words}): run the study again into another --out"
         ) from error
 
 
@@ -78,8 +113,7 @@ def _trials(
     chance = math.nan if config["chance"] is None else float(config["chance"])
     ended: list[TrialResult] = []
     unfinished: list[Trial] = []
-    for trial in study.trials(plan):
-        history = folder.history(study, plan, trial)
+    for trial, history in folder.histories(study, plan):
         damage += [history.damage] if history.damage else []
         if history.end is not None:
             at = history.end["step"] if history.end["end"] == "diverged" else None
@@ -91,10 +125,19 @@ def _trials(
 
 def _seconds(path: Path, damage: list[Damage]) -> float:
     total = 0.0
-    lines = path.read_text().splitlines() if path.exists() else []
+    try:
+        lines = read_plain(path).splitlines()
+    except FileNotFoundError:
+        return total
+    except OSError as error:
+        damage.append(Damage(path.name, None, f"it cannot be read ({reason(error)})"))
+        return total
     for number, line in enumerate(lines, start=1):
         try:
-            total += float(json.loads(line)["seconds"])
+            seconds = parse_json(line)["seconds"]
+            if not isinstance(seconds, int | float) or not 0 <= seconds <= _LONGEST:
+                raise ValueError(seconds)  # noqa: TRY301 -- one way to say that it is none
+            total += seconds
         except (ValueError, KeyError, TypeError):
             damage.append(Damage(path.name, number, "the line is not a timing"))
     return total

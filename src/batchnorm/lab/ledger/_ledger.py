@@ -1,16 +1,18 @@
 """Ledger: every study in one folder, and the verdicts of each."""
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batchnorm._pages import write_atomically
+from batchnorm._pages import reason, write_atomically
 from batchnorm.errors import RunError
 from batchnorm.lab.judging._findings import Findings, Outcome, Verdict
+from batchnorm.lab.judging._loading import judging
 from batchnorm.lab.judging._results import Results, Study
-from batchnorm.lab.running._store import RunFolder
+from batchnorm.lab.running._store import RunFolder, damaged
 from batchnorm.lab.studies import _registry
 
 ALL = "all"
@@ -170,7 +172,7 @@ def load(path: Path) -> Ledger:
 
 def holds(path: Path) -> bool:
     """Return whether a folder is that of a ledger."""
-    return (path / _NAME).is_file()
+    return os.path.lexists(path / _NAME)
 
 
 def read(path: Path, study: Study) -> Part:
@@ -181,11 +183,14 @@ def read(path: Path, study: Study) -> Part:
         study: the study.
     """
     folder = path / study.name
-    if not (folder / "config.json").exists():
+    if not os.path.lexists(folder / "config.json"):
         return Part(study, reason="It has not started.")
     try:
         found = _registry.load(folder)
-        return Part(study, found, found.study.findings(found))
+        if found.study.name != study.name:
+            raise damaged(folder / "config.json", f"it is of the study {found.study.name}")
+        with judging(folder):
+            return Part(study, found, found.study.findings(found))
     except RunError as error:
         return Part(study, reason=f"{error}.")
 
@@ -214,12 +219,12 @@ def _make(path: Path, content: Mapping[str, Any]) -> None:
         )
     try:
         path.mkdir(parents=True, exist_ok=True)
-        write_atomically(path / _NAME, (json.dumps(content, indent=2) + "\n").encode())
     except OSError as error:
         raise RunError(
-            f"{path} cannot be made a folder of all studies ({error.strerror}): give --out a "
+            f"{path} cannot be made a folder of all studies ({reason(error)}): give --out a "
             "folder that can be written"
         ) from error
+    write_atomically(path / _NAME, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -228,12 +233,17 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     if content.get("format") != _FORMAT:
         raise RunError(
-            f"{path / _NAME} is in format {content.get('format')}, this version of batchnorm reads "
-            f"format {_FORMAT}: run all studies again into another --out"
+            f"{path / _NAME} is in format {content.get('format')!r:.40}, this version of batchnorm "
+            f"reads format {_FORMAT}: run all studies again into another --out"
         )
-    if not isinstance(content.get("asked"), dict) or not isinstance(content.get("command"), str):
-        raise RunError(
-            f"{path / _NAME} is damaged: it needs a command and what was asked for: run all "
-            "studies again into another --out"
-        )
+    asked, command = content.get("asked"), content.get("command")
+    if not isinstance(command, str) or not isinstance(asked, dict):
+        raise damaged(path / _NAME, "it needs a command and what was asked for")
+    wrong = next((key for key, value in asked.items() if not _is_option(value)), None)
+    if wrong is not None:
+        raise damaged(path / _NAME, f"{wrong} cannot be {asked[wrong]!r:.60}")
     return content
+
+
+def _is_option(value: Any) -> bool:
+    return value is None or type(value) in {int, str}

@@ -1,13 +1,13 @@
 """Files of one trial: its record, its final weights and, midway, its checkpoint."""
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 
-from batchnorm._pages import require, write_atomically
+from batchnorm._pages import append_whole, read_plain, reason, require, write_atomically
+from batchnorm.errors import RunError
 from batchnorm.lab.records._lines import Damage, Entry, History, encode, read
 
 
@@ -37,13 +37,17 @@ class TrialFiles:
         history = read(self._record, self._name(self._record), schedule, fields)
         if history.end is None or not weights:
             return history
-        if not self._weights.exists():
-            damage = Damage(self._name(self._weights), None, "the weights are missing")
-        elif _digest(self._weights.read_bytes()) != history.end.get("weights"):
-            reason = "the weights do not match the checksum in the record"
-            damage = Damage(self._name(self._weights), None, reason)
+        try:
+            digest = _digest(read_plain(self._weights))
+        except FileNotFoundError:
+            why = "the weights are missing"
+        except OSError as error:
+            why = f"the weights cannot be read ({reason(error)})"
         else:
-            return history
+            if digest == history.end.get("weights"):
+                return history
+            why = "the weights do not match the checksum in the record"
+        damage = Damage(self._name(self._weights), None, why)
         return History(history.evaluations, history.end, damage)
 
     def rewind(self, evaluations: tuple[Entry, ...]) -> None:
@@ -52,8 +56,7 @@ class TrialFiles:
 
     def append(self, record: Entry) -> None:
         """Add one whole line to the record."""
-        with self._record.open("ab", buffering=0) as file:
-            file.write(encode(record).encode())
+        append_whole(self._record, encode(record).encode())
 
     def finish(self, weights: Mapping[str, torch.Tensor] | None, end: Entry) -> None:
         """Write the weights if there are any, close the record, drop the checkpoint, in turn."""
@@ -61,9 +64,7 @@ class TrialFiles:
             content = _serialize(weights)
             write_atomically(self._weights, content)
             end = {**end, "weights": _digest(content)}
-        with self._record.open("ab", buffering=0) as file:
-            file.write(encode(end).encode())
-            os.fsync(file.fileno())
+        append_whole(self._record, encode(end).encode(), durable=True)
         self._checkpoint.unlink(missing_ok=True)
 
     def save_checkpoint(self, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -73,15 +74,28 @@ class TrialFiles:
 
     def load_checkpoint(self) -> dict[str, torch.Tensor] | Damage | None:
         """Return the last state, `None` when there is none, or what is wrong with it."""
-        if not self._checkpoint.exists():
-            return None
-        content = self._checkpoint.read_bytes()
-        length = hashlib.sha256().digest_size * 2
-        if content[:length] != _digest(content[length:]).encode():
-            return Damage(self._name(self._checkpoint), None, "the checksum does not match")
+        from safetensors import SafetensorError
         from safetensors.torch import load
 
-        return load(content[length:])
+        name, length = self._name(self._checkpoint), hashlib.sha256().digest_size * 2
+        try:
+            content = read_plain(self._checkpoint)
+            if content[:length] != _digest(content[length:]).encode():
+                return Damage(name, None, "the checksum does not match")
+            return load(content[length:])
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return Damage(name, None, f"it cannot be read ({reason(error)})")
+        except (SafetensorError, ValueError, KeyError) as error:
+            return Damage(name, None, f"it holds no tensors ({error})")
+
+    def foreign_checkpoint(self) -> RunError:
+        """Return the error that says that a checkpoint is whole, and of something else."""
+        return RunError(
+            f"{self._checkpoint} is damaged (it is not of this trial): remove it to begin the "
+            "trial anew"
+        )
 
     @staticmethod
     def _name(path: Path) -> str:

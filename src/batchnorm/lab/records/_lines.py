@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batchnorm._pages import parse_json, read_plain, reason
+
 Entry = dict[str, Any]
 _SUM = ',"crc32":"'
 _TAIL = len(_SUM) + 8 + len('"}')
@@ -79,7 +81,7 @@ def decode(line: str) -> Entry:
     body, tail = line[:-_TAIL] + "}", line[-_TAIL:]
     if tail != f'{_SUM}{zlib.crc32(body.encode()):08x}"}}':
         raise ValueError("the checksum of the line does not match its content")
-    record = json.loads(body)
+    record = parse_json(body.encode())
     if not isinstance(record, dict):
         raise TypeError("the line is not a JSON object")
     return record
@@ -97,9 +99,12 @@ def read(path: Path, name: str, schedule: Sequence[int], fields: Sequence[str]) 
         schedule: the steps that the evaluations must have.
         fields: keys that every evaluation must have.
     """
-    if not path.exists():
+    try:
+        lines = read_plain(path).split(b"\n")[:-1]
+    except FileNotFoundError:
         return History((), None, None)
-    lines = path.read_bytes().split(b"\n")[:-1]
+    except OSError as error:
+        return History((), None, Damage(name, None, f"it cannot be read ({reason(error)})"))
     evaluations: list[Entry] = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -119,14 +124,22 @@ def read(path: Path, name: str, schedule: Sequence[int], fields: Sequence[str]) 
 
 def _check(record: Entry, done: int, schedule: Sequence[int], fields: Sequence[str]) -> bool:
     """Return whether the record closes the trial; raise ValueError where it does not belong."""
+    step = record.get("step")
     if "end" in record:
-        if record["end"] == "finished" and done != len(schedule):
-            raise ValueError(f"{len(schedule)} evaluations needed before the end, {done} came")
+        _check_end(record, done, schedule)
         return True
-    if done == len(schedule) or record.get("step") != schedule[done]:
+    if done == len(schedule) or type(step) is not int or step != schedule[done]:
         expected = schedule[done] if done < len(schedule) else "the end"
-        raise ValueError(f"expected the evaluation at {expected}, got step {record.get('step')}")
+        raise ValueError(f"expected the evaluation at {expected}, got step {step!r:.40}")
     missing = [field for field in fields if field not in record]
     if missing:
         raise ValueError(f"the evaluation has no {', '.join(missing)}")
     return False
+
+
+def _check_end(record: Entry, done: int, schedule: Sequence[int]) -> None:
+    end, step = record["end"], record.get("step")
+    if end not in ("finished", "diverged") or type(step) is not int:
+        raise ValueError(f"no trial ends with {end!r:.40} at step {step!r:.40}")
+    if end == "finished" and done != len(schedule):
+        raise ValueError(f"{len(schedule)} evaluations needed before the end, {done} came")

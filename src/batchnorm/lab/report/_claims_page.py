@@ -8,6 +8,7 @@ from batchnorm import _pages
 from batchnorm._pages._palette import ARMS
 from batchnorm.lab import ledger
 from batchnorm.lab.judging._findings import SettingRow, Verdict
+from batchnorm.lab.judging._loading import judging
 from batchnorm.lab.judging._results import Results, Study
 from batchnorm.lab.ledger import OUTCOMES, Judgement, Ledger, Part
 from batchnorm.lab.report._forest import EffectLine, lines
@@ -75,7 +76,9 @@ def write(found: Ledger, changed: Iterable[Part]) -> Path:
         before = runs.get(beside.previous.name) if beside and beside.previous else None
         if new and before is not None:  # its link to the next study leads somewhere now
             build(before, found.path / before.study.name / "report.html")
-    return save(render(found), found.path / _PAGE)
+    with judging(found.path):
+        page = render(found)
+    return save(page, found.path / _PAGE)
 
 
 def render(found: Ledger) -> str:

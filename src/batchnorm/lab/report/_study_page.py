@@ -9,9 +9,9 @@ from typing import Any
 
 from batchnorm import _pages
 from batchnorm._pages import _palette
-from batchnorm.errors import RunError
 from batchnorm.lab import ledger
 from batchnorm.lab.judging._figures import Table
+from batchnorm.lab.judging._loading import judging
 from batchnorm.lab.judging._results import Results
 from batchnorm.lab.ledger import Neighbours
 from batchnorm.lab.report._forest import lines
@@ -41,7 +41,9 @@ def build(results: Results, path: Path) -> Path:
         MissingExtraError: a package is missing.
         RunError: the file cannot be written.
     """
-    return save(render(results, ledger.neighbours(path.parent)), path)
+    with judging(path.parent):
+        page = render(results, ledger.neighbours(path.parent))
+    return save(page, path)
 
 
 def save(page: str, path: Path) -> Path:
@@ -50,12 +52,7 @@ def save(page: str, path: Path) -> Path:
     Raises:
         RunError: the file cannot be written.
     """
-    try:
-        _pages.write_atomically(path, page.encode())
-    except OSError as error:
-        raise RunError(
-            f"the report {path} cannot be written ({error.strerror}): check the folder"
-        ) from error
+    _pages.write_atomically(path, page.encode())
     return path
 
 

@@ -102,8 +102,7 @@ def run(
 
 def _missing(study: Experiment, plan: Plan, folder: RunFolder) -> tuple[list[Trial], list[Damage]]:
     missing, damaged = [], []
-    for trial in study.trials(plan):
-        history = folder.history(study, plan, trial)
+    for trial, history in folder.histories(study, plan):
         if history.end is None or history.damage is not None:
             missing.append(trial)
         if history.damage is not None:

@@ -113,7 +113,7 @@ class TrialRun:
         damage = history.damage or (state if isinstance(state, Damage) else None)
         done = 0
         if damage is None and isinstance(state, dict):
-            done = int(state[_STEP]) + 1
+            done = self._done(state)
             if done > len(history.evaluations):  # the record was set back behind the checkpoint
                 done = 0
             else:
@@ -121,10 +121,19 @@ class TrialRun:
         self._files.rewind(history.evaluations[:done])
         return done, damage
 
+    def _done(self, state: dict[str, Tensor]) -> int:
+        step = state.get(_STEP)
+        if step is None or step.numel() != 1 or step.is_floating_point() or step < 0:
+            raise self._files.foreign_checkpoint()
+        return int(step) + 1
+
     def _restore(self, state: dict[str, Tensor]) -> None:
-        self._model.load_state_dict(_strip(state, _MODEL))
-        self._probe.restore(_strip(state, _PROBE))
-        self._descent.restore(_strip(state, _VELOCITY))
+        try:
+            self._model.load_state_dict(_strip(state, _MODEL))
+            self._probe.restore(_strip(state, _PROBE))
+            self._descent.restore(_strip(state, _VELOCITY))
+        except (RuntimeError, KeyError) as error:
+            raise self._files.foreign_checkpoint() from error
 
     def _save(self, index: int) -> None:
         state = {_MODEL + key: value for key, value in self._model.state_dict().items()}

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import tarfile
 import urllib.error
 import urllib.request
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batchnorm._pages import require
+from batchnorm._pages import read_plain, reason, require, write_atomically
 from batchnorm.errors import DataError
 from batchnorm.lab.tasks import _pickles
 from batchnorm.lab.tasks._images import CLASSES, Part, check, tensors
@@ -42,6 +43,8 @@ def cifar10(data_dir: Path | None) -> Task:
     for part, words in ((train, "training"), (test, "test")):
         check(part, _SHAPE, f"CIFAR-10 {words} set")
     mean, std = (f(train[0], (0, 2, 3), keepdims=True) for f in (np.mean, np.std))
+    if not std.all():
+        raise DataError("CIFAR-10 training set: needed images that differ, got one colour only")
     parts = (tensors((images - mean) / std, labels) for images, labels in (train, test))
     words = "each colour centred and scaled by its mean and deviation over the training set"
     return Task("cifar10", "CIFAR-10", words, CLASSES, _SHAPE, *chain.from_iterable(parts))
@@ -53,7 +56,7 @@ def _read(folder: Path) -> tuple[Part, Part]:
         ("cifar-10-batches-py", "", _python),
     ):
         for place in (folder, folder / inner):
-            if (place / f"{_BATCHES[0]}{suffix}").is_file():
+            if os.path.lexists(place / f"{_BATCHES[0]}{suffix}"):
                 train = _joined(
                     read(_content(place / f"{name}{suffix}"), place / f"{name}{suffix}")
                     for name in _BATCHES
@@ -65,10 +68,10 @@ def _read(folder: Path) -> tuple[Part, Part]:
 
 def _content(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path)
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read ({error.strerror}): CIFAR-10 has five training files and one "
+            f"{path} cannot be read ({reason(error)}): CIFAR-10 has five training files and one "
             "for the test; fetch them again"
         ) from error
 
@@ -110,15 +113,22 @@ def _arrays(folder: Path) -> tuple[Part, Part]:
 def _four(path: Path) -> tuple[NDArray[np.uint8], ...] | None:
     """Return the four arrays of a file, or `None` when it holds something else."""
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(io.BytesIO(read_plain(path)), allow_pickle=False) as content:
             if not set(_ARRAYS) <= set(content.files):
                 return None
             arrays = tuple(content[name] for name in _ARRAYS)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}): fetch the file again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({reason(error)}): fetch it again") from error
+    except Exception as error:  # a damaged archive raises whatever it likes
+        words = f"{type(error).__name__}: {error!s:.150}"
+        raise DataError(f"{path} cannot be read ({words}): fetch the file again") from error
     for name, array in zip(_ARRAYS, arrays, strict=True):
-        if array.dtype.kind not in "ui":
-            raise DataError(f"{path}: needed integers in {name}, got {array.dtype}: check the file")
+        axes = 4 if name.startswith("x") else 1
+        if array.dtype.kind not in "ui" or array.ndim < axes:
+            raise DataError(
+                f"{path}: needed integers in {name}, got {array.dtype} in the shape "
+                f"{array.shape}: images have four axes, labels one; check the file"
+            )
     return arrays
 
 
@@ -130,11 +140,17 @@ def _downloaded() -> tuple[Part, Part]:
     require("downloading CIFAR-10", "sklearn")
     from sklearn.datasets import get_data_home
 
-    kept = Path(get_data_home()) / URL.rpartition("/")[2]
-    content = kept.read_bytes() if kept.is_file() else b""
+    try:
+        kept = Path(get_data_home()) / URL.rpartition("/")[2]
+        content = read_plain(kept) if kept.is_file() else b""
+    except OSError as error:
+        raise DataError(
+            f"what scikit-learn has downloaded cannot be read ({error}): give --data-dir a folder "
+            "with the files of CIFAR-10, or set SCIKIT_LEARN_DATA"
+        ) from error
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5:
         content = _fetched()
-        kept.write_bytes(content)
+        write_atomically(kept, content)
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
         parts = {}
         for name in (*_BATCHES, "test_batch"):

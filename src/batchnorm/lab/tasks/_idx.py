@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from batchnorm._pages import read_plain, reason
 from batchnorm.errors import DataError
 
 _UNSIGNED_BYTE = 0x08
@@ -28,7 +30,7 @@ def find(folder: Path, name: str) -> Path:
         DataError: neither exists.
     """
     for candidate in (folder / name, folder / f"{name}.gz"):
-        if candidate.is_file():
+        if os.path.lexists(candidate):
             return candidate
     raise DataError(
         f"needed the file {name} or {name}.gz in {folder}, found neither: "
@@ -99,9 +101,9 @@ def read_pair(folder: Path, prefix: str) -> tuple[NDArray[np.uint8], NDArray[np.
 
 def _content(path: Path) -> bytes:
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                return file.read()
-        return path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
+        content = read_plain(path)
+        return gzip.decompress(content) if path.suffix == ".gz" else content
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({reason(error)}): fetch it again") from error
+    except (EOFError, zlib.error, struct.error) as error:
         raise DataError(f"{path} cannot be read ({error}): fetch the file again") from error

@@ -22,7 +22,7 @@ def check(part: Part, shape: tuple[int, ...], where: str) -> None:
         DataError: there are none, or something does not fit.
     """
     images, labels = part
-    if len(images) == 0 or images.shape[1:] != shape:
+    if images.ndim == 0 or len(images) == 0 or images.shape[1:] != shape:
         size = "x".join(map(str, shape))
         raise DataError(
             f"{where}: needed one or more images of {size} pixels, got the shape "
@@ -33,10 +33,10 @@ def check(part: Part, shape: tuple[int, ...], where: str) -> None:
             f"{where}: needed one label for each of {len(images)} images, got labels in the shape "
             f"{labels.shape}: check the files"
         )
-    if int(labels.max()) >= CLASSES:
+    odd = labels[(labels < 0) | (labels >= CLASSES)]
+    if len(odd):
         raise DataError(
-            f"{where}: needed labels from 0 to {CLASSES - 1}, got {int(labels.max())}: "
-            "check the files"
+            f"{where}: needed labels from 0 to {CLASSES - 1}, got {int(odd[0])}: check the files"
         )
 
 

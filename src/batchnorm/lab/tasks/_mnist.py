@@ -76,7 +76,7 @@ def _download(openml: str) -> tuple[Part, Part]:
             pixels, labels = fetch_openml(
                 openml, version=1, return_X_y=True, as_frame=False, parser="liac-arff"
             )
-    except (OSError, ValueError) as error:
+    except Exception as error:  # so does a damaged file that was downloaded before
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise DataError(
             f"{openml} could not be downloaded from openml.org ({reason}): "
