@@ -60,7 +60,7 @@ def revert(model: nn.Module) -> Record:
         if isinstance(model, fx.GraphModule):
             unfuse_graph(model, places, changes)
         rows = tuple(_give_back(names[m], m, places.get(m), changes) for m in layers)
-    return Record("revert", rows)
+    return Record("revert", rows, note="" if rows else "the model has no layers of batchnorm.nn")
 
 
 def _obstacle(layer: Layer, place: Fused | None, *, traced: bool) -> str:
