@@ -48,7 +48,8 @@ def recalibrate(
 
     Args:
         model: any model with batch-norm layers of torch, of this package (also those that
-            decorrelate, whose covariance is estimated likewise), or derived from those. A layer in evaluation mode in a model that trains is frozen and left alone.
+            decorrelate, whose covariance is estimated likewise), or derived from those. A layer
+            in evaluation mode in a model that trains is frozen and left alone.
         batches: the data. A batch is a tensor, a tuple or list whose first item is the input, or
             a mapping (also as that first item) that is passed as keyword arguments.
         forward: calls the model, which it is given first, on a batch of any other kind.
