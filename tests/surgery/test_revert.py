@@ -286,7 +286,7 @@ def test_an_activation_that_a_layer_was_made_with_becomes_a_module(options, kind
     layer, state = model[1], model.state_dict()
     (row,) = revert(model).changes
     assert row.detail == (
-        f"to torch.nn.BatchNorm2d, with {kind.__name__} behind it; "
+        f"to torch.nn.BatchNorm2d, with {options['activation']} behind it; "
         "its state_dict keys move from 1.* to 1.0.*"
     )
     assert [type(part) for part in model[1]] == [nn.BatchNorm2d, kind]

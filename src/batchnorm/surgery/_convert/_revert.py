@@ -61,7 +61,7 @@ def revert(model: nn.Module) -> Record:
         1       reverted  to torch.nn.BatchNorm1d
         >>> model = nn.Sequential(batchnorm.nn.BatchNorm1d(4, activation="relu"))
         >>> revert(model).changes[0].detail
-        'to torch.nn.BatchNorm1d, with ReLU behind it; its state_dict keys move from 0.* to 0.0.*'
+        'to torch.nn.BatchNorm1d, with relu behind it; its state_dict keys move from 0.* to 0.0.*'
     """
     layers = [module for module in model.modules() if isinstance(module, Layer)]
     places = {m.layer[0]: m for m in model.modules() if isinstance(m, Fused)}
@@ -143,13 +143,13 @@ def _refuse(reasons: dict[str, str]) -> None:
 def _give_back(name: str, layer: Layer, way: _Way, changes: Edit) -> Change:
     kind = TO_TORCH[type(layer)]
     detail = f"to {_qualified(way.origin.kind if way.origin else kind)}"
-    activation = activation_module(layer).train(layer.training)
-    if layer.activation is not None:
-        detail += f", with {type(activation).__name__} behind it"
+    inside = way.place is None and way.origin is not None and way.origin.activated
+    if layer.activation is not None and not inside:
+        detail += f", with {layer.activation} behind it"
     if way.place is not None:
         changes.replace(way.place, way.place.give_back())
     if way.needs_module(layer):
-        pair = nn.Sequential(layer, activation)
+        pair = nn.Sequential(layer, activation_module(layer).train(layer.training))
         pair.training = layer.training
         moved = [f"{one}.* to {one}.0.*" for one in changes.replace(layer, pair)]
         detail += f"; its state_dict keys move from {', '.join(moved)}"

@@ -46,8 +46,11 @@ def fold(
         s\,(V x + a) + t = (s V)\, x + (s a + t) \qquad
         V (s x + t) + a = (V s)\, x + (V t + a)
 
-    What is next to what is read from the traced graph. The layer is replaced by its activation, or
-    by `torch.nn.Identity`. The linear map keeps its parameters, with new values, and gets a bias
+    What is next to what is read from the traced graph, past what a scale and a shift may pass:
+    dropout in evaluation, average pooling, interpolation, sums and concatenations of several linear
+    maps, and what only moves values. The layer is replaced by its activation, or by
+    `torch.nn.Identity`; a layer that is alone in a branch which is added to linear maps, as in
+    RepVGG, by a convolution of single channels. The linear map keeps its parameters, with new values, and gets a bias
     where it had none; the bias requires a gradient where the weight does.
 
     Args:
@@ -71,12 +74,13 @@ def fold(
         SurgeryError: a layer is in training mode, not initialized, or one of `pairs` that cannot be
             folded; the model is TorchScript or cannot be traced; or the proof fails. The model is
             then as it was.
-        OptionError: `pairs` names what the model does not have, or `example_inputs` is of an
-            unknown kind.
+        OptionError: `pairs` names what the model does not have, or `example_inputs` is not what its
+            forward takes.
 
     Note:
         All arithmetic is in float64, and every weight is rounded once. The folded model has other
         names in its `state_dict`: load weights before folding. To keep the model, fold a copy.
+        Numbers that a forward computes from the shapes of its inputs are those of this call.
 
     References:
         Ioffe and Szegedy (2015), section 3.1, Algorithm 2, step 11.
