@@ -166,6 +166,15 @@ def test_several_linear_maps_together(case):
     assert [(row.what, row.detail) for row in record.changes] == [("folded", f"into {into}")]
 
 
+@pytest.mark.parametrize("case", sorted({*ONE, *SEVERAL} - {"to rows and back"}))
+def test_other_sizes_than_the_examples(case):
+    model = settle((ONE.get(case) or SEVERAL[case][0])().double()).eval()
+    x = torch.randn(3, 4, 11, 14, dtype=torch.float64)
+    expected = model(x)
+    assert len(fold(model, X).done) == 1
+    torch.testing.assert_close(model(x), expected)
+
+
 def test_other_dimensions():
     rows = nn.Sequential(nn.Conv1d(4, 6, 3), nn.AvgPool1d(2), nn.BatchNorm1d(6))
     volume = nn.Sequential(
@@ -236,6 +245,11 @@ LEFT = {
     ),
     "channels become places": (
         through(lambda y: F.pixel_unshuffle(y[:, :, :8], 2), 32), "another dimension",
+    ),
+    "a number that is the size of the batch": (through(lambda y: y * len(y)), "comes from mul,"),
+    "a number that is the number of places": (
+        through(lambda y: y + y.shape[-1] ** -0.5),
+        "its input comes from add,",
     ),
     "a parameter is added": (
         lambda: Net(lambda m, x: m.norm(m.a(x) + m.norm.bias[:, None, None])),

@@ -56,7 +56,7 @@ def check_call(model: Module, example_inputs: Any) -> None:
     args, kwargs = arguments(example_inputs)
     try:
         expected = signature(model.forward)
-    except ValueError:  # nobody knows
+    except (TypeError, ValueError):  # nobody knows, as of what is scripted
         return
     try:
         expected.bind(*args, **kwargs)

@@ -35,6 +35,12 @@ class Replay:
         leaves = tree_leaves((self.args, self.kwargs))
         return frozenset(leaf.step for leaf in leaves if isinstance(leaf, _Slot))
 
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """The numbers among its arguments."""
+        leaves = tree_leaves((self.args, self.kwargs))
+        return tuple(x for x in leaves if isinstance(x, int | float) and not isinstance(x, bool))
+
     def __call__(self, results: Mapping[int, Tensor]) -> Any:
         """Return what it gives for other results, which are not changed.
 

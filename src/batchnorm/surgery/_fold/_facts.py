@@ -76,6 +76,7 @@ class Facts:
         onlookers: the module whose hook receives the result of another, by that one's name.
         hooked: a module with hooks, if there is one; "" for the model itself.
         trains: whether a part of the model is in training mode.
+        varying: steps with numbers that depend on the sizes of the inputs.
     """
 
     graph: Graph
@@ -85,6 +86,7 @@ class Facts:
     onlookers: Mapping[str, str] = field(default_factory=dict)
     hooked: str | None = None
     trains: bool = False
+    varying: frozenset[int] = frozenset()
 
 
 def facts_of(

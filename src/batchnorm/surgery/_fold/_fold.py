@@ -1,6 +1,7 @@
 """Folding: normalization with population statistics becomes part of a linear map."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,7 @@ from batchnorm.nn import Layer
 from batchnorm.surgery._fold._facts import Facts, facts_of
 from batchnorm.surgery._fold._pairs import Pair, graph_of_pairs, named_pairs
 from batchnorm.surgery._fold._plan import Convolution, Plan, plan
+from batchnorm.surgery._fold._sizes import varying_numbers
 from batchnorm.surgery._record import LEFT_ALONE, NO_LAYERS, Change, Record
 
 _CONVOLUTIONS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
@@ -50,8 +52,8 @@ def fold(
     dropout in evaluation, average pooling, interpolation, sums and concatenations of several linear
     maps, and what only moves values. The layer is replaced by its activation, or by
     `torch.nn.Identity`; a layer that is alone in a branch which is added to linear maps, as in
-    RepVGG, by a convolution of single channels. The linear map keeps its parameters, with new values, and gets a bias
-    where it had none; the bias requires a gradient where the weight does.
+    RepVGG, by a convolution of single channels. The linear map keeps its parameters, with new
+    values, and gets a bias where it had none; the bias requires a gradient where the weight does.
 
     Args:
         model: the model, in evaluation mode (or with layers that are frozen); it is changed.
@@ -80,7 +82,6 @@ def fold(
     Note:
         All arithmetic is in float64, and every weight is rounded once. The folded model has other
         names in its `state_dict`: load weights before folding. To keep the model, fold a copy.
-        Numbers that a forward computes from the shapes of its inputs are those of this call.
 
     References:
         Ioffe and Szegedy (2015), section 3.1, Algorithm 2, step 11.
@@ -143,7 +144,8 @@ def _look(model: nn.Module, example_inputs: Any, named: list[Pair] | None) -> Fa
         graph = (
             trace(model, example_inputs) if named is None else graph_of_pairs(model, named, seen)
         )
-    return facts_of(model, graph, seen)
+        varying = varying_numbers(model, example_inputs, graph)
+    return replace(facts_of(model, graph, seen), varying=varying)
 
 
 def _apply(chosen: Plan, model: nn.Module, changes: Edit) -> None:

@@ -55,6 +55,13 @@ def is_sum(call: Step) -> bool:
     return call.op in _SUMS and len(call.inputs) > 1 and is_neutral(call)
 
 
+def has_number(call: Step) -> bool:
+    """Return whether a step adds a number, or multiplies by one."""
+    if call.replay is None or call.op not in _SUMS | _SCALE:
+        return False
+    return any(number != 0 for number in call.replay.numbers)
+
+
 def drops(call: Step) -> bool:
     """Return whether a step drops values at random in training."""
     return call.op in _DROP

@@ -139,7 +139,9 @@ class Walker:
         return ""
 
     def _is_neutral(self, call: Step) -> bool:
-        return is_neutral(call) and not (self._facts.trains and drops(call))
+        if call.index in self._facts.varying or (self._facts.trains and drops(call)):
+            return False
+        return is_neutral(call)
 
     def _may_pass(self, call: Step) -> bool:
         return bool(call.inputs) and (call.module in self._gone or self._is_neutral(call))
