@@ -184,3 +184,16 @@ def test_compiled_parts_call_the_hooks():
         loan.hook(model[0], seen.append)
         compiled(x)
     assert len(seen) == 1
+
+
+def test_a_buffer_that_changes_its_size_comes_back():
+    """As in the observers of quantization."""
+    model = nn.Module()
+    model.register_buffer("least", torch.tensor([]))
+    least = model.least
+    with borrowed(model) as loan:
+        for _ in range(2):
+            model.least.resize_(2).fill_(3.0)
+            loan.restore()
+    assert model.least is least
+    assert least.shape == (0,)

@@ -142,7 +142,7 @@ def test_the_record_says_what_happened():
     assert first.detail.startswith("4 rows, 75% source; mean moved")
     assert (second.module, second.what) == ("3", "left alone")
     assert str(found).startswith("adapt: 1 done, 1 left alone\n")
-    assert found.as_dict().keys() == {"operation", "changes", "error"}
+    assert found.as_dict().keys() == {"operation", "changes", "error", "note"}
 
 
 def failing(data):

@@ -6,11 +6,12 @@ import torch
 from batchnorm._model._affine import Affine
 from batchnorm._model._graph import Graph, Step
 from batchnorm._model._linear import Weights
+from batchnorm._model._replay import replay_of
 from batchnorm.surgery._fold._facts import Facts, Map, Norm
 from batchnorm.surgery._fold._plan import Fold, plan
 
 
-def sequence(*names, op="module", layout_ops=None):
+def sequence(*names, op="module", functions=None):
     """Return the graph of steps that follow each other, between the model's input and output."""
     words = ["input", *names, "output"]
     calls = []
@@ -18,10 +19,11 @@ def sequence(*names, op="module", layout_ops=None):
         is_end = index in (0, len(words) - 1)
         inputs = (index - 1,) if index else ()
         users = (index + 1,) if index < len(words) - 1 else ()
-        layout_op = (layout_ops or {}).get(name)
-        module = "" if is_end or layout_op or name == "relu" else name
-        word = name if not module else op
-        calls.append(Step(index, word, (word,), module, inputs, users, (2, 2), layout_op))
+        function, x = (functions or {}).get(name), torch.zeros(2, 2)
+        replay = function and replay_of(function, (x,), {}, {id(x): index - 1})
+        module = "" if is_end or function or name == "relu" else name
+        word = op if module else function.__name__ if function else name
+        calls.append(Step(index, word, (word,), module, inputs, users, (2, 2), replay))
     return Graph(tuple(calls), frozenset())
 
 
@@ -41,7 +43,7 @@ def facts(graph, norms, maps, **others):
 
 def test_a_layer_goes_into_the_linear_map_before_it():
     found = plan(facts(sequence("fc", "bn"), {"bn": doubles()}, {"fc": identity()}), ["bn"])
-    assert found.folds == (Fold("bn", "fc", follows=True),)
+    assert found.folds == (Fold("bn", ("fc",), follows=True),)
     assert found.left == {}
     assert torch.equal(found.weights["fc"].weight[0, :, :, 0], 2 * torch.eye(2).double())
     assert torch.equal(found.weights["fc"].bias, torch.ones(2).double())
@@ -49,7 +51,7 @@ def test_a_layer_goes_into_the_linear_map_before_it():
 
 def test_a_layer_goes_into_the_linear_map_behind_it():
     found = plan(facts(sequence("bn", "fc"), {"bn": doubles()}, {"fc": identity()}), ["bn"])
-    assert found.folds == (Fold("bn", "fc", follows=False),)
+    assert found.folds == (Fold("bn", ("fc",), follows=False),)
     assert torch.equal(found.weights["fc"].bias, torch.ones(2).double())
 
 
@@ -102,9 +104,9 @@ def test_a_function_between_the_two_is_named():
 
 
 @pytest.mark.parametrize("hooked", [None, "", "head"])
-def test_layout_operations_are_passed_unless_a_hook_may_see_them(hooked):
+def test_neutral_steps_are_passed_unless_a_hook_may_see_them(hooked):
     graph = sequence(
-        "fc", "swap", "swap back", "bn", layout_ops=dict.fromkeys(("swap", "swap back"), torch.t)
+        "fc", "swap", "swap back", "bn", functions=dict.fromkeys(("swap", "swap back"), torch.t)
     )
     found = plan(facts(graph, {"bn": doubles()}, {"fc": identity()}, hooked=hooked), ["bn"])
     assert len(found.folds) == (hooked is None)

@@ -1,6 +1,12 @@
 import json
 
-from batchnorm.surgery import Change, Record
+import pytest
+import torch
+from torch import nn
+
+import batchnorm.nn as ours
+from batchnorm.errors import OptionError, SurgeryError
+from batchnorm.surgery import Change, Record, convert, fold, insert, revert
 
 CHANGES = (
     Change("encoder.bn1", "folded", "into encoder.conv1", error=3e-7),
@@ -38,5 +44,48 @@ def test_it_prints_as_a_table_without_empty_columns():
 def test_json_holds_it():
     record = Record("fold", CHANGES, error=1e-6)
     found = json.loads(json.dumps(record.as_dict()))
-    assert found.keys() == {"operation", "changes", "error"}
+    assert found.keys() == {"operation", "changes", "error", "note"}
     assert Record("fold", tuple(Change(**c) for c in found["changes"]), found["error"]) == record
+
+
+@pytest.mark.parametrize(
+    ("operation", "build", "words"),
+    [
+        (convert, nn.ReLU, "no batch normalization layers: batchnorm.insert"),
+        (convert, lambda: ours.BatchNorm1d(3), "its 1 batch normalization layers are ours already"),
+        (revert, lambda: nn.BatchNorm1d(3), "the model has no layers of batchnorm.nn"),
+        (lambda m: fold(m, torch.ones(2, 3)), nn.ReLU, "no batch normalization layers:"),
+    ],
+)
+def test_where_nothing_is_done_it_says_why(operation, build, words):
+    record = operation(build())
+    assert record.changes == ()
+    assert words in record.note
+    assert str(record).splitlines()[1] == f"({record.note})"
+
+
+def convert_fused(model, x):
+    return convert(model, fuse=True, example_inputs=x)
+
+
+@pytest.mark.parametrize("operation", [fold, insert, convert_fused])
+@pytest.mark.parametrize(
+    ("inputs", "words"),
+    [
+        ((torch.ones(2, 3), torch.ones(2)), "got 2 by place .*: give what goes .* without labels"),
+        ({"x": torch.ones(2, 3)}, "forward, .input., got x= .missing a required argument: 'input'"),
+        ((), "got none"),
+    ],
+)
+def test_inputs_that_forward_does_not_take(operation, inputs, words):
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU()).eval()
+    with pytest.raises(OptionError, match=words):
+        operation(model, inputs)
+    assert type(model[1]) is nn.BatchNorm1d
+
+
+@pytest.mark.parametrize("operation", [insert, convert_fused])
+def test_inputs_that_the_model_does_not_run_with(operation):
+    model = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.ReLU())
+    with pytest.raises(SurgeryError, match="with which the model runs in training are needed, got"):
+        operation(model, torch.ones(2, 4))

@@ -9,9 +9,10 @@ from torch import nn
 
 import batchnorm.nn as ours
 from batchnorm.errors import SurgeryError
-from batchnorm.surgery import convert, freeze, revert
+from batchnorm.surgery import convert, freeze, revert, unfreeze
 from batchnorm.surgery._convert import _revert
-from support.models.surgery import Residual, UNet, settle, snapshot
+from support.models.foreign import BatchNormAct2d, DetrFrozenBatchNorm2d, FrozenBatchNormAct2d
+from support.models.surgery import FrozenBatchNorm2d, Residual, UNet, settle, snapshot
 
 EXTENDED = [ours.BatchNorm1d, ours.BatchNorm2d, ours.BatchNorm3d]
 
@@ -134,8 +135,15 @@ def hooked():
     return model
 
 
+def watched():
+    model = nn.Sequential(ours.BatchNorm2d(3, activation="relu"))
+    model[0].register_forward_hook(lambda *_: None)
+    return model
+
+
 REFUSED = [
-    (lambda: nn.Sequential(ours.BatchNorm2d(3, activation="relu")), "0: its relu has no module of"),
+    (lambda: ours.DomainBatchNorm2d(3, 2, activation="relu"), "it normalizes one of several dom"),
+    (watched, "0: its relu has no place: it has hooks, which expect its output behind"),
     (lambda: nn.Sequential(ours.BatchNorm2d(3, debias=True)), "0: torch has no debias=True"),
     (lambda: nn.Sequential(ours.BatchNorm2d(3).freeze()), "0: torch has no frozen=True"),
     (lambda: ours.BatchNorm2d(3).adapt(), "the model: torch has no adapting=True"),
@@ -258,3 +266,187 @@ def test_a_failure_in_the_middle_restores_the_model(monkeypatch):
     assert snapshot(model) == before
     with warnings.catch_warnings():
         model(image())
+
+
+# --------------------------------------------------------- layers that were made with an activation
+
+
+@pytest.mark.parametrize(
+    ("options", "kind"),
+    [
+        ({"activation": "relu"}, nn.ReLU),
+        ({"activation": "silu"}, nn.SiLU),
+        ({"activation": "leaky_relu", "negative_slope": 0.3}, nn.LeakyReLU),
+    ],
+)
+def test_an_activation_that_a_layer_was_made_with_becomes_a_module(options, kind):
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), ours.BatchNorm2d(4, **options), nn.Conv2d(4, 2, 1))
+    model = settle(model.double()).eval()
+    expected, x = model(image().double()), image().double()
+    layer, state = model[1], model.state_dict()
+    (row,) = revert(model).changes
+    assert row.detail == (
+        f"to torch.nn.BatchNorm2d, with {options['activation']} behind it; "
+        "its state_dict keys move from 1.* to 1.0.*"
+    )
+    assert [type(part) for part in model[1]] == [nn.BatchNorm2d, kind]
+    assert model[1][0] is layer
+    assert not any(module.training for module in model.modules())
+    assert list(model.state_dict()) == [name.replace("1.", "1.0.", 1) if name[0] == "1" else name
+                                        for name in state]  # fmt: skip
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_a_shared_layer_gets_its_activation_at_both_places():
+    layer = ours.BatchNorm1d(3, activation="relu")
+    model = nn.ModuleDict({"a": layer, "b": nn.Sequential(layer)}).eval()
+    (row,) = revert(model).changes
+    assert row.detail.endswith("keys move from a.* to a.0.*, b.0.* to b.0.0.*")
+    assert model["a"] is model["b"][0]
+
+
+def test_a_layer_that_is_the_model_has_no_place_for_its_activation():
+    layer = ours.BatchNorm1d(3, activation="relu")
+    words = "the model: its relu has no place: it is the model itself, wrap it in torch.nn.Sequent"
+    with pytest.raises(SurgeryError, match=words):
+        revert(layer)
+    revert(nn.Sequential(layer))
+    assert type(layer) is nn.BatchNorm1d
+
+
+def test_what_torchs_quantization_fuses():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), ours.BatchNorm2d(4, activation="relu")).eval()
+    revert(settle(model))
+    expected = model(image())
+    fused = torch.ao.quantization.fuse_modules(model, [["0", "1.0", "1.1"]])
+    assert type(fused[0]) is torch.ao.nn.intrinsic.ConvReLU2d
+    torch.testing.assert_close(fused(image()), expected)
+
+
+def test_a_call_with_a_residual_is_refused_by_torch_itself():
+    model = nn.Sequential(ours.BatchNorm2d(3, activation="relu"))
+    revert(model)
+    with pytest.raises(TypeError, match="residual"):
+        model[0](image(), residual=image())
+
+
+# ----------------------------------------------------------------------- classes of other packages
+
+
+def activated(act):
+    return lambda: BatchNormAct2d(3, act)
+
+
+FOREIGN = {
+    "ReLU": activated(nn.ReLU(inplace=True)),
+    "SiLU": activated(nn.SiLU()),
+    "LeakyReLU": activated(nn.LeakyReLU(0.2)),
+    "Identity": activated(nn.Identity()),
+    "not affine": lambda: BatchNormAct2d(3, nn.ReLU(), affine=False),
+    "frozen": lambda: FrozenBatchNorm2d(3, 1e-3),
+    "frozen without eps": lambda: DetrFrozenBatchNorm2d(3),
+    "frozen with an activation": lambda: FrozenBatchNormAct2d(3, nn.ReLU()),
+}
+
+
+def held(layer):
+    """Return what a layer holds, by name and kind."""
+    parts = {name: type(part) for name, part in layer.named_modules()}
+    plain = {k: v for k, v in vars(layer).items() if isinstance(v, int | float | bool | None)}
+    return (
+        parts, plain, sorted(vars(layer)), list(layer._parameters), list(layer._buffers),
+        {name: module.training for name, module in layer.named_modules()},
+    )  # fmt: skip
+
+
+def copied(model, tmp_path):
+    return copy.deepcopy(model)
+
+
+def pickled(model, tmp_path):
+    torch.save(model, tmp_path / "model.pt")
+    return torch.load(tmp_path / "model.pt", weights_only=False)
+
+
+@pytest.mark.parametrize("through", [None, copied, pickled])
+@pytest.mark.parametrize("case", FOREIGN)
+@pytest.mark.parametrize("training", [True, False])
+def test_the_class_of_another_package_comes_back(case, through, training, tmp_path):
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), FOREIGN[case]()).double().train(training)
+    settle(model)
+    before, state = held(model[1]), model.state_dict()
+    expected = answer(nn.Sequential(model.double(), nn.Flatten()).float())
+    convert(model)
+    assert type(model[1]) is ours.BatchNorm2d
+    if through is not None:
+        model = through(model, tmp_path)
+    (row,) = revert(model).changes
+    assert row.detail.startswith("to support.models.")
+    assert held(model[1]) == before
+    assert list(model.state_dict()) == list(state)
+    for found, each in zip(answer(nn.Sequential(model, nn.Flatten())), expected, strict=True):
+        assert torch.equal(found, each)
+
+
+def test_what_was_learned_meanwhile_is_kept():
+    model = settle(nn.Sequential(BatchNormAct2d(3, nn.ReLU())))
+    convert(model)
+    model(image()).sum().backward()
+    with torch.no_grad():
+        model[0].weight += 1.0
+    model[0].activation = "silu"
+    expected = model.eval()(image())
+    revert(model)
+    assert type(model[0]) is BatchNormAct2d
+    assert type(model[0].act) is nn.SiLU
+    torch.testing.assert_close(model(image()), expected)
+
+
+def test_a_layer_that_is_no_longer_frozen_becomes_torchs():
+    model = settle(nn.Sequential(FrozenBatchNorm2d(3)))
+    convert(model)
+    unfreeze(model)
+    assert revert(model).changes[0].detail == "to torch.nn.BatchNorm2d"
+    assert model[0].weight.requires_grad
+
+
+def test_an_activation_that_convert_fused_into_another_packages_layer():
+    model = settle(nn.Sequential(BatchNormAct2d(3), nn.ReLU()).double())
+    before, expected = held(model), answer(nn.Sequential(model, nn.Flatten()).float())
+    convert(model, fuse=True, example_inputs=image())
+    assert model[0].activation == "relu"
+    revert(model)
+    assert held(model) == before
+    for found, each in zip(answer(nn.Sequential(model, nn.Flatten())), expected, strict=True):
+        assert torch.equal(found, each)
+
+
+@pytest.mark.parametrize("residual", [True, False])
+def test_another_packages_layer_in_a_graph(residual):
+    graph = torch.fx.Graph()
+    x = graph.placeholder("x")
+    graph.output(graph.call_module("bn", (x, x) if residual else (x,)))
+    model = settle(nn.ModuleDict({"bn": BatchNormAct2d(3, nn.ReLU())}).double()).eval()
+    convert(model)
+    traced = torch.fx.GraphModule(model, graph)
+    expected = traced(image().double())
+    revert(traced)
+    assert type(traced.bn) is (nn.BatchNorm2d if residual else BatchNormAct2d)
+    torch.testing.assert_close(traced(image().double()), expected)
+
+
+def test_a_failure_behind_another_packages_layer_restores_it(monkeypatch):
+    model = settle(
+        nn.Sequential(BatchNormAct2d(3, nn.ReLU()), FrozenBatchNorm2d(3), nn.BatchNorm2d(3))
+    )
+    convert(model)
+    expected, before = model.eval()(image()), snapshot(model)
+
+    def failing(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_revert, "change_class", failing)
+    with pytest.raises(KeyboardInterrupt):
+        revert(model)
+    assert snapshot(model) == before
+    assert torch.equal(model(image()), expected)

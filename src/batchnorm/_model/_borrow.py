@@ -105,7 +105,10 @@ class Loan:
             state.restore_buffers()
         for buffer, value in self._values.values():
             # Through `data`, which autograd does not watch: a backward pass that waits goes on.
-            buffer.data.copy_(value)
+            if buffer.shape == value.shape:
+                buffer.data.copy_(value)
+            else:  # as an observer of quantization changes its own
+                buffer.data = value.clone()
 
     def give_back(self) -> None:
         """Put everything back."""

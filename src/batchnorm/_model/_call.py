@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import partial
+from inspect import signature
 from typing import Any
 
 import torch
@@ -40,6 +41,33 @@ def arguments(example_inputs: Any) -> Arguments:
         "example_inputs needs to be a tensor, a tuple of arguments or a dict of keyword arguments, "
         f"got {type(example_inputs).__name__}: give what the model's forward takes"
     )
+
+
+def check_call(model: Module, example_inputs: Any) -> None:
+    """Refuse example inputs that are not the arguments of a model's forward.
+
+    Args:
+        model: what would be called.
+        example_inputs: as for `arguments`.
+
+    Raises:
+        OptionError: they are too many or too few, have other names, or are of an unknown kind.
+    """
+    args, kwargs = arguments(example_inputs)
+    try:
+        expected = signature(model.forward)
+    except (TypeError, ValueError):  # nobody knows, as of what is scripted
+        return
+    try:
+        expected.bind(*args, **kwargs)
+    except TypeError as error:
+        takes = ", ".join(map(str, expected.parameters.values()))
+        given = [f"{len(args)} by place"] * bool(args) + [f"{name}=" for name in kwargs]
+        raise OptionError(
+            f"example_inputs needs to be the arguments of the model's forward, ({takes}), got "
+            f"{', '.join(given) or 'none'} ({error}): give what goes into the model, without "
+            "labels; a tuple is taken apart, so that a tuple as one argument is ((a, b),)"
+        ) from error
 
 
 def tensors(value: Any) -> Iterator[Tensor]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from batchnorm._model._layout_ops import LayoutOp
+from batchnorm._model._replay import Replay
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Step:
         inputs: the steps whose results it takes, each once.
         users: the steps that take its result.
         shape: of its result, where that is one tensor.
-        layout_op: how it rearranges values, where that is all it does.
+        replay: the call itself, where it is one of a function and takes only these results.
     """
 
     index: int
@@ -29,7 +29,7 @@ class Step:
     inputs: tuple[int, ...]
     users: tuple[int, ...]
     shape: tuple[int, ...] | None
-    layout_op: LayoutOp | None = field(default=None, compare=False, repr=False)
+    replay: Replay | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,9 @@ def mixes_borders(layer: LinearMap) -> bool:
         once = all(k == s == 1 for k, s in zip(layer.kernel_size, layer.stride, strict=True))
         return not once or any(layer.output_padding)
     if isinstance(layer, _ConvNd):
-        return layer.padding_mode == "zeros" and any(layer._reversed_padding_repeated_twice)  # noqa: SLF001
+        same = isinstance(layer.padding, str)  # whose amounts torch keeps elsewhere
+        amounts = layer._reversed_padding_repeated_twice if same else layer.padding  # noqa: SLF001
+        return layer.padding_mode == "zeros" and any(amounts)
     return False
 
 

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
 
@@ -19,6 +20,7 @@ class Observation:
     Attributes:
         calls: how often it was called.
         shape: of its last result, where that is one tensor.
+        dtype: of that result.
         plain: whether its last call took nothing but ``input``, and gave a tensor of its dtype.
         source: the watched module whose result it took, unchanged, as its only tensor argument.
         onlookers: modules with hooks that its result passed, entering or leaving.
@@ -26,6 +28,7 @@ class Observation:
 
     calls: int = 0
     shape: tuple[int, ...] = ()
+    dtype: torch.dtype = torch.float32
     plain: bool = False
     source: nn.Module | None = None
     onlookers: set[nn.Module] = field(default_factory=set)
@@ -82,7 +85,7 @@ class _Observer:
         self._look_on(module, tensors(output))
         if module in self.seen and isinstance(output, Tensor):
             seen = self.seen[module]
-            seen.shape = tuple(output.shape)
+            seen.shape, seen.dtype = tuple(output.shape), output.dtype
             taken: Any = args[0] if args else kwargs.get("input")  # torch's own name for it
             alone = len(args) + len(kwargs) == 1 and isinstance(taken, Tensor)
             seen.plain = alone and taken.dtype == output.dtype

@@ -16,10 +16,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from batchnorm._model._graph import Graph, Step
-from batchnorm._model._layout_ops import layout_op_of
+from batchnorm._model._replay import Replay, replay_of, tensors_in
 
 # What the operators of Python do, in torch's words.
 _OPERATORS = {
@@ -42,9 +41,8 @@ class _Step:
     module: str = ""
     op: str = ""  # of a step that is no function
     index: int = -1
-    functions: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = field(
-        default_factory=list
-    )
+    functions: list[Callable[..., Any]] = field(default_factory=list)
+    replay: Replay | None = None  # of the only function
     inputs: dict[int, None] = field(default_factory=dict)
     users: dict[int, None] = field(default_factory=dict)
     results: dict[int, Tensor] = field(default_factory=dict)  # that other steps take
@@ -102,11 +100,13 @@ class Recorder:
         """Call a function of torch, as part of a module's call or as a step of its own."""
         step = self._module[1] if self._module else _Step()
         self._function = step
+        makers = {id(leaf): self._maker_of(leaf) for leaf in tensors_in((args, kwargs))}
         result = function(*args, **kwargs)
-        given = {id(leaf): leaf for leaf in _tensors((args, kwargs))}
-        made = _tensors(result)
+        given = {id(leaf): leaf for leaf in tensors_in((args, kwargs))}
+        made = tensors_in(result)
         if made or (step.index >= 0 and not self._module):  # as where an element is assigned
-            self._placed(step).functions.append((function, args, kwargs))
+            self._placed(step).functions.append(function)
+            step.replay = replay_of(function, args, kwargs, makers)
         if isinstance(result, Tensor) and id(result) in given and id(result) not in step.written:
             self._read(step, result)
             result = torch.ops.aten.alias.default(result)  # so that the two can be told apart
@@ -121,7 +121,7 @@ class Recorder:
         """Note what an operation has read, made and changed in place."""
         step = self._function or (self._module[1] if self._module else _Step(op=_word(operator)))
         self._placed(step)
-        read = _tensors((args, kwargs))
+        read = tensors_in((args, kwargs))
         for tensor in read:
             self._read(step, tensor)
         for tensor in _written(operator, args, kwargs):
@@ -129,7 +129,7 @@ class Recorder:
             self._writer[_memory(tensor)] = step.index
             self._make(step, tensor)
         known = set(map(id, read))
-        for tensor in _tensors(result):
+        for tensor in tensors_in(result):
             if id(tensor) not in known:
                 self._make(step, tensor)
 
@@ -152,11 +152,15 @@ class Recorder:
     def _read(self, step: _Step, tensor: Tensor) -> None:
         if id(tensor) in self._owners:
             self._readers.setdefault(id(tensor), set()).add(step.module)
-        maker = max(self._maker.get(id(tensor), -1), self._writer.get(_memory(tensor), -1))
+        maker = self._maker_of(tensor)
         if maker not in (-1, step.index):
             step.inputs[maker] = None
             self._steps[maker].users[step.index] = None
             self._steps[maker].results[id(tensor)] = tensor
+
+    def _maker_of(self, tensor: Tensor) -> int:
+        """Return the step whose result a tensor is, as it is now; -1 where there is none."""
+        return max(self._maker.get(id(tensor), -1), self._writer.get(_memory(tensor), -1))
 
     def _enter(self, module: nn.Module, _: Any) -> None:
         if self._module is None:
@@ -188,14 +192,16 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch h
 
 
 def _call(step: _Step) -> Step:
-    words = tuple(_word(function) for function, _, _ in step.functions) or (step.op,)
-    single = len(words) == 1 and all(_is_torchs(function) for function, _, _ in step.functions)
+    words = tuple(map(_word, step.functions)) or (step.op,)
+    single = len(words) == 1 and all(map(_is_torchs, step.functions))
     op = words[0] if single else "module"
-    layout_op = layout_op_of(op, *step.functions[0]) if len(step.functions) == 1 else None
+    replay = step.replay if single and step.replay else None
+    if replay is not None and replay.steps != set(step.inputs):
+        replay = None  # it reads something past its arguments
     edges = tuple(step.inputs), tuple(step.users)
     shapes = [tuple(tensor.shape) for tensor in step.results.values()]
     shape = shapes[0] if len(shapes) == 1 else None
-    return Step(step.index, op, words, step.module, *edges, shape, layout_op)
+    return Step(step.index, op, words, step.module, *edges, shape, replay)
 
 
 def _state(model: nn.Module, names: dict[nn.Module, str]) -> Iterator[tuple[str, Tensor]]:
@@ -225,15 +231,11 @@ def _is_torchs(function: Any) -> bool:
     return getattr(function, "namespace", "aten") == "aten"
 
 
-def _tensors(value: Any) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
-
-
 def _written(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Tensor]:
     for place, argument in enumerate(operator._schema.arguments):  # noqa: SLF001 -- no public name
         if argument.alias_info is not None and argument.alias_info.is_write:
             given = args[place] if place < len(args) else kwargs.get(argument.name)
-            yield from _tensors(given)
+            yield from tensors_in(given)
 
 
 def _memory(tensor: Tensor) -> int:

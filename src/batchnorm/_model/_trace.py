@@ -55,10 +55,28 @@ def trace(model: nn.Module, example_inputs: Any, *, training: bool | None = None
         with fake.mode, _apart():
             return _recorded(copy, *mapped(call, fake.of))
     except Exception as error:
+        _check_runs(model, example_inputs, training)
         raise SurgeryError(
             "a forward pass that runs on tensors without values is needed, got "
             f"{type(error).__name__} ({_first_line(error)}): name the modules yourself, "
             "or make what depends on values independent of them"
+        ) from error
+
+
+def _check_runs(model: nn.Module, example_inputs: Any, training: bool | None) -> None:
+    """Refuse what does not run on tensors with values either."""
+    copy = copied(model)
+    if training is not None and copy.training != training:
+        copy.train(training)
+    args, kwargs = mapped(arguments(example_inputs), torch.clone)
+    try:
+        with _apart():
+            copy(*args, **kwargs)
+    except Exception as error:
+        mode = "training" if copy.training else "evaluation"
+        raise SurgeryError(
+            f"example_inputs with which the model runs in {mode} are needed, got "
+            f"{type(error).__name__} ({_first_line(error)}): give what its forward takes"
         ) from error
 
 

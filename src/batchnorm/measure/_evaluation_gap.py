@@ -7,16 +7,22 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import _axes
 from batchnorm._model._borrow import Loan, borrowed
 from batchnorm._model._call import Forward, feeder, tensors
-from batchnorm._model._find import check_initialized, unwrapped
+from batchnorm._model._find import check_initialized, is_batch_norm, unwrapped
 from batchnorm._model._record import Record
+from batchnorm._model._statistics import (
+    Normalizing,
+    buffers,
+    has_buffers,
+    other_statistics,
+    set_buffers,
+)
 from batchnorm.errors import CountError, MeasurementError
 from batchnorm.measure._vectors import distance, norm, ratio
-from batchnorm.nn import Layer
+from batchnorm.nn._modes import Modes
 
 
 @dataclass(frozen=True)
@@ -43,11 +49,14 @@ class EvaluationGap(Record):
         layers: those that train with the statistics of the batch, in the model's order, as far as
             they are called.
         frozen: names of layers that train with population statistics, too, and have no gap.
+        others: names of modules that keep statistics of another kind, as instance normalization
+            can, and are in evaluation mode.
     """
 
     output: float | None
     layers: tuple[LayerGap, ...]
     frozen: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
     @property
     def worst(self) -> str:
@@ -68,8 +77,8 @@ def evaluation_gap(model: Module, batch: Any, *, forward: Forward | None = None)
     the whole model, which all gaps together make.
 
     Args:
-        model: a model with batch-norm layers of torch, of this package or derived from those. All
-            else, also layers that decorrelate, is in evaluation mode.
+        model: a model with batch-norm layers of torch, of this package, also those that
+            decorrelate, or derived from those. All else is in evaluation mode.
         batch: a tensor; a tuple or list whose first item is the input; or a mapping, also as that
             first item, that is passed as keyword arguments.
         forward: calls the model, which it is given first, on a batch of any other kind.
@@ -99,9 +108,12 @@ def evaluation_gap(model: Module, batch: Any, *, forward: Forward | None = None)
     layers = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
+        if isinstance(module, Normalizing) and has_buffers(module)
     }
+    strange = {n: m for n, m in model.named_modules() if other_statistics(m)}
+    others = [name for name, module in strange.items() if not is_batch_norm(module)]
     frozen = [name for name, layer in layers.items() if _is_frozen(model, layer)]
+    frozen += [name for name in strange if name not in others]  # of a class that never trains
     call = feeder(model, forward)
     check_initialized(model, MeasurementError)
     with borrowed(model, training=False, parameters=True) as loan, torch.no_grad():
@@ -118,16 +130,16 @@ def evaluation_gap(model: Module, batch: Any, *, forward: Forward | None = None)
             "them, or give another model"
         )
     output = ratio(distance(population, batchwise), norm(batchwise)) if batchwise else None
-    return EvaluationGap(output, found, tuple(frozen))
+    return EvaluationGap(output, found, tuple(frozen), tuple(others))
 
 
 class _Gap:
     """Lets a layer normalize with the batch, and compares each output with the other one."""
 
-    def __init__(self, name: str, layer: _BatchNorm, loan: Loan) -> None:
+    def __init__(self, name: str, layer: Normalizing, loan: Loan) -> None:
         self._name = name
         self._layer = layer
-        self._buffers = layer.running_mean, layer.running_var
+        self._buffers = buffers(layer)
         self._differences: list[float] = []
         self._sizes: list[float] = []
         loan.hook(layer, self._compare)
@@ -141,7 +153,7 @@ class _Gap:
         return LayerGap(self._name, ratio(hypot(*self._differences), hypot(*self._sizes)))
 
     def _use(self, mean: Tensor | None, var: Tensor | None) -> None:
-        self._layer.running_mean, self._layer.running_var = mean, var
+        set_buffers(self._layer, mean, var)
 
     def _compare(self, *arguments: Any, **keywords: Any) -> None:
         self._check_count(next(tensors((arguments, keywords))))
@@ -160,8 +172,8 @@ class _Gap:
             )
 
 
-def _is_frozen(model: Module, layer: _BatchNorm) -> bool:
-    if isinstance(layer, Layer) and layer.frozen:
+def _is_frozen(model: Module, layer: Normalizing) -> bool:
+    if isinstance(layer, Modes) and layer.frozen:
         return True
     return model.training and not layer.training
 

@@ -1,7 +1,7 @@
 """Moments of the input that reaches a layer."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -9,18 +9,34 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import _axes, functional
 from batchnorm._moments import Moments
+from batchnorm.functional import Comoments
+from batchnorm.nn._decorrelated import DecorrelatedLayer
 from batchnorm.nn._layer import Layer
 
 
+@overload
+def input_moments(layer: _BatchNorm, x: Tensor, options: Mapping[str, Any]) -> Moments: ...
+
+
+@overload
+def input_moments(
+    layer: _BatchNorm | DecorrelatedLayer, x: Tensor, options: Mapping[str, Any]
+) -> Moments | Comoments: ...
+
+
 @torch.no_grad()
-def input_moments(layer: _BatchNorm, x: Tensor, options: Mapping[str, Any]) -> Moments:
+def input_moments(
+    layer: _BatchNorm | DecorrelatedLayer, x: Tensor, options: Mapping[str, Any]
+) -> Moments | Comoments:
     """Return the exact moments of the values that count in an input.
 
     Args:
-        layer: what is called, of torch or of ours.
+        layer: what is called, of torch or of ours; one that decorrelates has comoments.
         x: its input, shape ``(N, C, *)``.
         options: the keyword arguments of the call; our layers take a mask or sample weights.
     """
+    if isinstance(layer, DecorrelatedLayer):
+        return Comoments.of(x.detach(), layer.groups)
     if _axes.count(x.shape) < 2:  # noqa: PLR2004 -- nothing to normalize
         return Moments.of(x)
     mask = sample_weight = None

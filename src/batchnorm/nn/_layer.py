@@ -68,6 +68,7 @@ class Layer(Guarded, Modes, FullPrecision, Debiasing, _BatchNorm):
     nonfinite: str = "skip"
     correction: int = 1
     _accumulated: list[Moments] | None = None
+    _origin: Any = None  # what `convert` found here, if it was of another package
     _known: tuple[tuple[Any, ...], Options] = ((), Options())  # the options, as last validated
 
     def __init__(

@@ -1,11 +1,12 @@
 """Freezing of all layers of a model together, and unfreezing."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from torch import nn
 
 from batchnorm._model._edit import edit
 from batchnorm._model._find import is_batch_norm, names_of
+from batchnorm._model._statistics import other_statistics
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn._modes import Modes
 from batchnorm.surgery._change_class import remember
@@ -55,7 +56,7 @@ def freeze(model: nn.Module, *, affine: bool = False, names: Iterable[str] | Non
             remember(layer, changes)
             layer.freeze(affine=affine)
             rows.append(Change(name, "frozen", "with weight and bias" if affine else ""))
-    return Record("freeze", tuple(rows))
+    return Record("freeze", (*rows, *_others(model, names)))
 
 
 def unfreeze(model: nn.Module, *, names: Iterable[str] | None = None) -> Record:
@@ -91,7 +92,7 @@ def unfreeze(model: nn.Module, *, names: Iterable[str] | None = None) -> Record:
             remember(layer, changes)
             layer.unfreeze()
             rows.append(Change(name, "unfrozen"))
-    return Record("unfreeze", tuple(rows))
+    return Record("unfreeze", (*rows, *_others(model, names)))
 
 
 def _layers(
@@ -107,6 +108,13 @@ def _layers(
             "change them, or leave them out with names="
         )
     return {name: layer for name, layer in meant.items() if isinstance(layer, Modes)}
+
+
+def _others(model: nn.Module, names: Iterable[str] | None) -> Iterator[Change]:
+    """Yield the modules with statistics of another kind, unless names were given."""
+    for module, name in names_of(model).items():
+        if names is None and (reason := other_statistics(module)):
+            yield Change(name, LEFT_ALONE, reason)
 
 
 def _meant(model: nn.Module, names: Iterable[str] | None) -> dict[str, nn.Module]:

@@ -6,6 +6,7 @@ from typing import Any
 from batchnorm._model._record import table
 
 LEFT_ALONE = "left alone"
+NO_LAYERS = "the model has no batch normalization layers: batchnorm.insert gives it some"
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Record:
         operation: name of the operation.
         changes: one for each module that the operation looked at, in the model's order.
         error: largest relative error of the model's outputs, where they were compared.
+        note: why there are no changes, where there are none.
 
     Example:
         >>> folded = Change("bn1", "folded", "into conv1", error=2e-7)
@@ -47,6 +49,7 @@ class Record:
     operation: str
     changes: tuple[Change, ...]
     error: float | None = None
+    note: str = ""
 
     @property
     def done(self) -> tuple[Change, ...]:
@@ -74,7 +77,9 @@ class Record:
         return {**asdict(self), "changes": [asdict(change) for change in self.changes]}
 
     def __str__(self) -> str:
-        lines = table([_row(change) for change in self.changes]) if self.changes else []
+        lines = [f"({self.note})"] if self.note else []
+        if self.changes:
+            lines += table([_row(change) for change in self.changes])
         return "\n".join([self._summary(), *lines])
 
     def _summary(self) -> str:

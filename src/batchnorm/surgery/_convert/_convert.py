@@ -1,6 +1,6 @@
 """Conversion of other packages' batch normalization to ours, in place."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from batchnorm import nn as ours
+from batchnorm._model._call import check_call
 from batchnorm._model._edit import Edit, edit
 from batchnorm._model._find import TO_OURS, is_batch_norm, names_of
 from batchnorm.errors import OptionError, SurgeryError
@@ -17,7 +18,7 @@ from batchnorm.nn import Layer
 from batchnorm.surgery._change_class import change_class, held
 from batchnorm.surgery._convert._foreign import Proven, foreign, looks_foreign
 from batchnorm.surgery._fuse import Fusion, fuse_layers
-from batchnorm.surgery._record import LEFT_ALONE, Change, Record
+from batchnorm.surgery._record import LEFT_ALONE, NO_LAYERS, Change, Record
 
 
 def convert(
@@ -76,6 +77,8 @@ def convert(
             "fuse needs example_inputs, got None: give what the model's forward takes, "
             "so that it can be traced"
         )
+    if fuse:
+        check_call(model, example_inputs)
     proven: Proven = {}
     verdicts = {
         module: verdict
@@ -91,7 +94,15 @@ def convert(
         if fuse:
             fusions, error = fuse_layers(model, example_inputs, changes)
             rows |= {m: _with(rows.get(m), names[m], fusion) for m, fusion in fusions.items()}
-    return Record("convert", tuple(rows[m] for m in names if m in rows), error)
+    return Record("convert", tuple(rows[m] for m in names if m in rows), error, _note(model, rows))
+
+
+def _note(model: nn.Module, rows: Mapping[nn.Module, Change]) -> str:
+    """Return why nothing was done, where nothing was."""
+    if rows:
+        return ""
+    known = sum(map(is_batch_norm, model.modules()))
+    return f"its {known} batch normalization layers are ours already" if known else NO_LAYERS
 
 
 class _Verdict(NamedTuple):

@@ -17,11 +17,11 @@ from batchnorm._model._edit import Edit
 from batchnorm._model._find import activation_of, has_hooks
 from batchnorm.nn import Layer
 from batchnorm.surgery._change_class import change_class, remember
+from batchnorm.surgery._convert._origin import USUAL_EPS, Origin
 
 _STATE = ("weight", "bias", "running_mean", "running_var")
 _PARTS = ("drop", "act")
 _REGISTRIES = ("_parameters", "_buffers", "_modules")
-_USUAL_EPS = 1e-5  # of the frozen layers that have no attribute for it
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,9 @@ class Foreign:
     frozen: bool = False
 
     def take_over(self, module: nn.Module, changes: Edit) -> None:
-        """Make `module` a `BatchNorm2d` of ours, in place."""
+        """Make `module` a `BatchNorm2d` of ours, in place, which remembers what it was."""
         remember(module, changes)
+        origin = Origin.of(module, frozen=self.frozen)
         for name in _PARTS:
             module._modules.pop(name, None)  # noqa: SLF001 -- where torch keeps them
         if self.frozen:
@@ -46,7 +47,9 @@ class Foreign:
         change_class(module, ours.BatchNorm2d, changes)
         for name, value in self.options.items():
             setattr(module, name, value)
-        if self.frozen and isinstance(module, Layer):
+        assert isinstance(module, Layer)  # noqa: S101 -- it has become one
+        module._origin = origin  # noqa: SLF001 -- the layers' other half
+        if self.frozen:
             module.freeze(affine=True)
 
 
@@ -87,7 +90,7 @@ def foreign(module: nn.Module, proven: Proven) -> Foreign | str:
         return f"its activation {type(act).__name__} is none that our layers have"
     frozen = not isinstance(module, nn.BatchNorm2d)
     if frozen:
-        options["eps"] = getattr(module, "eps", _USUAL_EPS)
+        options["eps"] = getattr(module, "eps", USUAL_EPS)
     known = Foreign(options, frozen)
     key = _all_but_values(module)
     if key not in proven:
@@ -164,7 +167,7 @@ def _probe(name: str, value: Tensor | None, generator: torch.Generator) -> Tenso
         return None if value is None else torch.zeros(value.shape, dtype=value.dtype)
     values = torch.randn(value.shape, generator=generator, dtype=torch.float64)
     if name == "running_var":
-        values = values.square() * _USUAL_EPS
+        values = values.square() * USUAL_EPS
     return nn.Parameter(values) if isinstance(value, nn.Parameter) else values
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from batchnorm._model._affine import Affine, affine_of, keeps_statistics
+from batchnorm._model._affine import Affine, affine_of, keeps_statistics, split_of
 from batchnorm._model._find import has_hooks, is_batch_norm
 from batchnorm._model._graph import Graph
 from batchnorm._model._linear import (
@@ -35,12 +35,14 @@ class Norm:
         affine: what it does, where that is an affine map.
         vanishes: whether nothing stays in its place, that is, it has no activation of its own.
         trains: whether it would use the statistics of the batch, because it is in training mode.
+        dtype: of its result.
     """
 
     obstacle: str = ""
     affine: Affine | None = None
     vanishes: bool = True
     trains: bool = False
+    dtype: torch.dtype = torch.float32
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Facts:
         shapes: of the results of both, by name.
         onlookers: the module whose hook receives the result of another, by that one's name.
         hooked: a module with hooks, if there is one; "" for the model itself.
+        trains: whether a part of the model is in training mode.
+        varying: steps with numbers that depend on the sizes of the inputs.
     """
 
     graph: Graph
@@ -81,6 +85,8 @@ class Facts:
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     onlookers: Mapping[str, str] = field(default_factory=dict)
     hooked: str | None = None
+    trains: bool = False
+    varying: frozenset[int] = frozenset()
 
 
 def facts_of(
@@ -125,17 +131,21 @@ class _Collector:
                 if self._seen[module].onlookers
             },
             hooked[0] if hooked else None,
+            any(module.training for module in self._names),
         )
 
     def _norm(self, norm: nn.Module) -> Norm:
         seen = self._seen[norm]
         reads = keeps_statistics(norm) and seen.plain
-        affine = affine_of(norm, seen.shape) if reads else None
+        split = split_of(norm, seen.shape) if reads else None
+        affine = split.affine if split else affine_of(norm, seen.shape) if reads else None
+        activated = split is not None or (isinstance(norm, Layer) and norm.activation is not None)
         return Norm(
             next(self._norm_objections(norm, affine), ""),
             affine,
-            not isinstance(norm, Layer) or norm.activation is None,
+            not activated,
             affine is None and norm.training and keeps_statistics(norm),
+            seen.dtype,
         )
 
     def _map(self, layer: LinearMap) -> Map:
@@ -155,6 +165,8 @@ class _Collector:
             yield "it keeps no running statistics: it always normalizes with the batch"
         for objection in self._objections(norm):
             yield f"it {objection}"
+        if any(has_hooks(part) for part in norm.children()):
+            yield "one of its parts has hooks"
         if norm in self._of_domains:
             yield "it normalizes one of several domains, and the others would change with it"
         if not self._seen[norm].plain:
@@ -172,6 +184,8 @@ class _Collector:
         yield from self._objections(layer)
         if "weight" not in layer._parameters:  # noqa: SLF001 -- a property is computed
             yield "has a weight that is no parameter"
+        if layer.weight.is_complex():
+            yield "is complex"
 
     def _objections(self, module: nn.Module) -> Iterator[str]:
         name = self._names[module]

@@ -1,27 +1,32 @@
 """Folding: normalization with population statistics becomes part of a linear map."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from batchnorm._model._affine import activation_parts
 from batchnorm._model._behaviour import Pass
 from batchnorm._model._borrow import borrowed
-from batchnorm._model._call import arguments, changed
+from batchnorm._model._call import arguments, changed, check_call
 from batchnorm._model._compare import Proof
 from batchnorm._model._edit import Edit, edit
 from batchnorm._model._find import activation_module, check_initialized, is_batch_norm
-from batchnorm._model._linear import is_linear_map
+from batchnorm._model._linear import Weights, is_linear_map
 from batchnorm._model._observe import observed
 from batchnorm._model._trace import trace
 from batchnorm.errors import SurgeryError
 from batchnorm.nn import Layer
 from batchnorm.surgery._fold._facts import Facts, facts_of
 from batchnorm.surgery._fold._pairs import Pair, graph_of_pairs, named_pairs
-from batchnorm.surgery._fold._plan import Plan, plan
-from batchnorm.surgery._record import LEFT_ALONE, Change, Record
+from batchnorm.surgery._fold._plan import Convolution, Plan, plan
+from batchnorm.surgery._fold._sizes import varying_numbers
+from batchnorm.surgery._record import LEFT_ALONE, NO_LAYERS, Change, Record
+
+_CONVOLUTIONS = {3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
 
 
 def fold(
@@ -43,9 +48,12 @@ def fold(
         s\,(V x + a) + t = (s V)\, x + (s a + t) \qquad
         V (s x + t) + a = (V s)\, x + (V t + a)
 
-    What is next to what is read from the traced graph. The layer is replaced by its activation, or
-    by `torch.nn.Identity`. The linear map keeps its parameters, with new values, and gets a bias
-    where it had none; the bias requires a gradient where the weight does.
+    What is next to what is read from the traced graph, past what a scale and a shift may pass:
+    dropout in evaluation, average pooling, interpolation, sums and concatenations of several linear
+    maps, and what only moves values. The layer is replaced by its activation, or by
+    `torch.nn.Identity`; a layer that is alone in a branch which is added to linear maps, as in
+    RepVGG, by a convolution of single channels. The linear map keeps its parameters, with new
+    values, and gets a bias where it had none; the bias requires a gradient where the weight does.
 
     Args:
         model: the model, in evaluation mode (or with layers that are frozen); it is changed.
@@ -68,8 +76,8 @@ def fold(
         SurgeryError: a layer is in training mode, not initialized, or one of `pairs` that cannot be
             folded; the model is TorchScript or cannot be traced; or the proof fails. The model is
             then as it was.
-        OptionError: `pairs` names what the model does not have, or `example_inputs` is of an
-            unknown kind.
+        OptionError: `pairs` names what the model does not have, or `example_inputs` is not what its
+            forward takes.
 
     Note:
         All arithmetic is in float64, and every weight is rounded once. The folded model has other
@@ -92,8 +100,8 @@ def fold(
           (2): ReLU()
         )
     """
-    arguments(example_inputs)
     _check_python(model)
+    check_call(model, example_inputs)
     check_initialized(model, SurgeryError)
     names = {module: name for name, module in model.named_modules()}
     norms = [name for module, name in names.items() if is_batch_norm(module)]
@@ -101,7 +109,7 @@ def fold(
     if named is not None:
         norms = [norm for norm in norms if any(norm in pair for pair in named)]
     if not norms:
-        return Record("fold", ())
+        return Record("fold", (), note=NO_LAYERS)
     facts = _look(model, example_inputs, named)
     _check_modes(facts, norms)
     chosen = plan(facts, norms)
@@ -136,11 +144,16 @@ def _look(model: nn.Module, example_inputs: Any, named: list[Pair] | None) -> Fa
         graph = (
             trace(model, example_inputs) if named is None else graph_of_pairs(model, named, seen)
         )
-    return facts_of(model, graph, seen)
+        varying = varying_numbers(model, example_inputs, graph)
+    return replace(facts_of(model, graph, seen), varying=varying)
 
 
 def _apply(chosen: Plan, model: nn.Module, changes: Edit) -> None:
     modules = dict(model.named_modules())
+    for name, kind in chosen.made.items():
+        convolution = _convolution(modules[name], chosen.weights[name], kind)
+        changes.replace(modules[name], convolution)
+        modules[name] = convolution
     for name, weights in chosen.weights.items():
         layer: Any = modules[name]
         changes.copy_(layer.weight, weights.stored(layer))
@@ -155,18 +168,36 @@ def _apply(chosen: Plan, model: nn.Module, changes: Edit) -> None:
         changes.replace(norm, _substitute(norm))
 
 
+def _convolution(norm: nn.Module, weights: Weights, kind: Convolution) -> nn.Module:
+    """Return a convolution of single channels for the place of a layer, without its values."""
+    channels, mean = len(weights.bias), norm.get_buffer("running_mean")
+    in_double = mean.dtype is torch.float64  # as in the copy that proves the fold
+    dtype = mean.dtype if in_double else kind.dtype
+    place: dict[str, Any] = {"device": mean.device, "dtype": dtype}
+    with torch.random.fork_rng([]):  # it starts at random
+        made = _CONVOLUTIONS[kind.ndim](channels, channels, 1, groups=channels, **place)
+    learns = any(parameter.requires_grad for parameter in norm.parameters(recurse=False))
+    return made.requires_grad_(learns).train(norm.training)
+
+
 def _substitute(norm: nn.Module) -> nn.Module:
     """Return what stays in the place of a layer that is folded: its activation, if it has one."""
-    rest = activation_module(norm) if isinstance(norm, Layer) else nn.Identity()
-    return rest.train(norm.training)
+    if isinstance(norm, Layer):
+        return activation_module(norm).train(norm.training)
+    rest = activation_parts(norm)
+    return nn.Identity().train(norm.training) if rest is None else rest
 
 
 def _changes(chosen: Plan, norms: Iterable[str]) -> Iterator[Change]:
     folds = {folded.norm: folded for folded in chosen.folds}
     for norm in norms:
         if norm in folds:
-            where = "" if folds[norm].follows else ", which follows"
-            yield Change(norm, "folded", f"into {folds[norm].into}{where}")
+            into = folds[norm].into
+            which = "which follows" if len(into) == 1 else "which follow"
+            where = "" if folds[norm].follows else f", {which}"
+            yield Change(norm, "folded", f"into {' and '.join(into)}{where}")
+        elif norm in chosen.made:
+            yield Change(norm, "replaced", "by a convolution of single channels")
         else:
             yield Change(norm, LEFT_ALONE, chosen.left[norm])
 

@@ -4,12 +4,18 @@ A function of the facts alone: nothing is asked of the model.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from batchnorm._model._graph import Step
-from batchnorm._model._layout_ops import LayoutOp, dimension_after
+import torch
+
+from batchnorm._model._affine import Affine
 from batchnorm._model._linear import Weights
-from batchnorm.surgery._fold._facts import Facts
+from batchnorm.surgery._fold._facts import Facts, Map
+from batchnorm.surgery._fold._walk import Walk, Walker
+from batchnorm.surgery._fold._way import affine_behind, affines_before
+
+_SPATIAL = (3, 4, 5)  # dimensions of what a convolution takes
 
 
 @dataclass(frozen=True)
@@ -18,13 +24,25 @@ class Fold:
 
     Attributes:
         norm: its qualified name.
-        into: that of the linear map that takes it up.
-        follows: whether the layer comes after the linear map, not before it.
+        into: those of the linear maps that take it up.
+        follows: whether the layer comes after the linear maps, not before them.
     """
 
     norm: str
-    into: str
+    into: tuple[str, ...]
     follows: bool
+
+
+class Convolution(NamedTuple):
+    """A convolution of single channels that a layer becomes.
+
+    Attributes:
+        ndim: of what it takes.
+        dtype: of what it takes.
+    """
+
+    ndim: int
+    dtype: torch.dtype
 
 
 @dataclass(frozen=True)
@@ -32,18 +50,20 @@ class Plan:
     """What is to be done.
 
     Attributes:
-        folds: the layers to be folded, in an order in which each is next to its linear map.
+        folds: the layers to be folded, in an order in which each is next to its linear maps.
         weights: what the linear maps are to become, by qualified name.
         left: why the other layers are left alone, by qualified name.
+        made: the convolutions that layers are to become, by qualified name.
     """
 
     folds: tuple[Fold, ...]
     weights: Mapping[str, Weights]
     left: Mapping[str, str]
+    made: Mapping[str, Convolution] = field(default_factory=dict)
 
 
 def plan(facts: Facts, norms: Iterable[str]) -> Plan:
-    """Find a linear map for each of the layers.
+    """Find linear maps for each of the layers.
 
     Args:
         facts: what is known of the model.
@@ -56,28 +76,25 @@ def plan(facts: Facts, norms: Iterable[str]) -> Plan:
     while progress:  # a layer that is gone may bring another next to a linear map
         waiting = list(verdicts)
         verdicts = {norm: reason for norm in waiting if (reason := planner.judge(norm))}
+        if len(verdicts) == len(waiting):  # only then, for most go without one
+            verdicts = {n: reason for n, reason in verdicts.items() if not planner.make(n, waiting)}
         progress = len(verdicts) < len(waiting)
-    return Plan(tuple(planner.folds), planner.weights, {**left, **verdicts})
-
-
-@dataclass(frozen=True)
-class _Neighbour:
-    """The step next to a layer, and the layout operations between them, in forward order."""
-
-    call: Step
-    layout_ops: list[LayoutOp]
+    return Plan(tuple(planner.folds), planner.weights, {**left, **verdicts}, planner.made)
 
 
 class _Planner:
     def __init__(self, facts: Facts) -> None:
         self.folds: list[Fold] = []
         self.weights: dict[str, Weights] = {}
+        self.made: dict[str, Convolution] = {}
         self._facts = facts
+        self._maps: dict[str, Map] = dict(facts.maps)
         self._call = {call.module: call for call in reversed(facts.graph.calls)}  # the first one
         self._gone: set[str] = set()  # layers of which nothing stays
+        self._walker = Walker(facts, self._maps, self._gone)
 
     def judge(self, norm: str) -> str:
-        """Fold the layer into a neighbour, or return the reason why it stays."""
+        """Fold the layer into its neighbours, or return the reason why it stays."""
         reasons = []
         for follows, words in ((True, "its input comes from"), (False, "its output goes to")):
             reason = self._try(norm, follows=follows)
@@ -86,91 +103,87 @@ class _Planner:
             reasons.append(f"{words} {reason}")
         return ", ".join(reasons)
 
+    def make(self, norm: str, waiting: list[str]) -> bool:
+        """Plan a convolution of single channels in the place of a branch that is only a layer."""
+        layer, shape = self._facts.norms[norm], self._facts.shapes[norm]
+        if not layer.vanishes or layer.affine is None or len(shape) not in _SPATIAL:
+            return False
+        if not self._walker.is_branch(self._call[norm], waiting):
+            return False
+        weights = Weights(layer.affine.scale.reshape(-1, 1, 1, 1), layer.affine.shift)
+        if not weights.fit(layer.dtype):
+            return False
+        self._maps[norm] = Map(weights=weights, dtype=layer.dtype)
+        self.weights[norm], self.made[norm] = weights, Convolution(len(shape), layer.dtype)
+        return True
+
     def _try(self, norm: str, *, follows: bool) -> str | None:
-        found = self._neighbour(norm, follows=follows)
+        call = self._call[norm]
+        found = self._walker.back(call) if follows else self._walker.forth(call)
         if isinstance(found, str):
             return found
-        name = found.call.module
-        if not name or name not in self._facts.maps:
-            return _describe(found.call)
-        reason = next(self._objections(norm, found, follows=follows), None) or self._fold(
-            norm, name, follows=follows
-        )
-        return reason and f"{name}, {reason}"
+        for step in found.maps:
+            reason = next(self._objections(norm, found, step.module, follows=follows), None)
+            if reason:
+                return f"{step.module}, {reason}"
+        return self._fold(norm, found, follows=follows)
 
-    def _neighbour(self, norm: str, *, follows: bool) -> _Neighbour | str:
-        """Return the step next to a layer, past layout operations, or why there is none."""
-        graph = self._facts.graph
-        layout_ops: list[LayoutOp] = []
-        call = self._call[norm]
-        while True:
-            other = graph.only_input(call) if follows else graph.only_user(call)
-            if other is None:
-                return "several steps" if (call.inputs if follows else call.users) else "nothing"
-            back = graph.only_user(other) if follows else graph.only_input(other)
-            if back is not call:
-                return f"{_describe(other)}, which {'serves' if follows else 'takes'} others too"
-            if other.layout_op is not None:
-                layout_ops.insert(0 if follows else len(layout_ops), other.layout_op)
-            elif other.module not in self._gone:
-                return _Neighbour(other, layout_ops)
-            call = other
-
-    def _objections(self, norm: str, found: _Neighbour, *, follows: bool) -> Iterator[str]:
-        linear, layer = self._facts.maps[found.call.module], self._facts.norms[norm]
-        if linear.obstacle:
-            yield f"which {linear.obstacle}"
+    def _objections(self, norm: str, found: Walk, name: str, *, follows: bool) -> Iterator[str]:
+        if self._maps[name].obstacle:
+            yield f"which {self._maps[name].obstacle}"
         if reason := self._onlookers(norm, found, follows=follows):
             yield f"but {reason}"
-        if not self._aligned(norm, found, follows=follows):
-            yield "whose features are in another dimension than the layer's channels"
-        if not follows and not layer.vanishes:
+        if not follows and not self._facts.norms[norm].vanishes:
             yield "but through its own activation"
-        if not follows and linear.mixes_borders and layer.affine and layer.affine.shift.any():
-            yield "which pads with zeros that the layer does not shift"
 
-    def _onlookers(self, norm: str, found: _Neighbour, *, follows: bool) -> str:
-        """Return which hook would receive other values between the layer and the linear map."""
+    def _onlookers(self, norm: str, found: Walk, *, follows: bool) -> str:
+        """Return which hook would receive other values between the layer and a linear map."""
         facts = self._facts
-        if found.layout_ops:  # where no run has followed the values
+        if any(way.steps for way in found.ways):  # where no run has followed the values
             hooked = facts.hooked
             return "" if hooked is None else f"may be watched by a hook of {hooked or 'the model'}"
         between = facts.graph.only_input(self._call[norm])
         onlooker = facts.onlookers.get(between.module if follows and between else norm)
         return "" if onlooker is None else f"is watched by a hook of {onlooker}"
 
-    def _aligned(self, norm: str, found: _Neighbour, *, follows: bool) -> bool:
-        """Return whether the linear map's features are the layer's channels."""
-        name = found.call.module
-        features = self._facts.maps[name].features
-        start, end = (features, 1) if follows else (1, features)
-        place = self._facts.shapes[name if follows else norm], start
-        for layout_op in found.layout_ops:
-            after = dimension_after(layout_op, *place)
-            if after is None:
-                return False
-            place = after
-        return place[1] == end
-
-    def _fold(self, norm: str, name: str, *, follows: bool) -> str | None:
-        linear, layer = self._facts.maps[name], self._facts.norms[norm]
-        before = self.weights.get(name) or linear.weights
-        assert before is not None  # noqa: S101 -- there was no obstacle
-        assert layer.affine is not None  # noqa: S101 -- as above
-        weights = before.then(layer.affine) if follows else before.after(layer.affine)
-        if not weights.fit(linear.dtype):
-            return f"whose weights would not be finite in {linear.dtype}"
-        self.weights[name] = weights
-        self.folds.append(Fold(norm, name, follows))
-        if layer.vanishes:
+    def _fold(self, norm: str, found: Walk, *, follows: bool) -> str | None:
+        affine = self._facts.norms[norm].affine
+        assert affine is not None  # noqa: S101 -- there was no obstacle
+        moved = _before(found, affine) if follows else _behind(found, affine)
+        if isinstance(moved, str):
+            return moved
+        changed = {}
+        for step, one in zip(found.maps, moved, strict=True):
+            linear = self._maps[step.module]
+            if not follows and linear.mixes_borders and one.shift.any():
+                return f"{step.module}, which pads with zeros that the layer does not shift"
+            before = self.weights.get(step.module) or linear.weights
+            assert before is not None  # noqa: S101 -- there was no obstacle
+            changed[step.module] = before.then(one) if follows else before.after(one)
+            if not changed[step.module].fit(linear.dtype):
+                return f"{step.module}, whose weights would not be finite in {linear.dtype}"
+        self.weights |= changed
+        self.folds.append(Fold(norm, tuple(changed), follows))
+        if self._facts.norms[norm].vanishes:
             self._gone.add(norm)
         return None
 
 
-def _describe(call: Step) -> str:
-    """Return a step in words, as in ``relu (block.act)``."""
-    if call.op in ("input", "output"):
-        return f"the model's {call.op}"
-    if not call.module:
-        return call.op
-    return call.module if call.op == "module" else f"{call.module} ({call.op})"
+def _before(found: Walk, affine: Affine) -> list[Affine] | str:
+    """Return the affine map for each of the linear maps before a layer."""
+    (way,) = found.ways
+    moved = affines_before(way, affine)
+    if isinstance(moved, str):
+        return f"{' and '.join(step.module for step in found.maps)}, {moved}"
+    return [moved[step.index] for step in found.maps]
+
+
+def _behind(found: Walk, affine: Affine) -> list[Affine] | str:
+    """Return the affine map for each of the linear maps behind a layer."""
+    moved = []
+    for step, way in zip(found.maps, found.ways, strict=True):
+        one = affine_behind(way, affine)
+        if isinstance(one, str):
+            return f"{step.module}, {one}"
+        moved.append(one)
+    return moved

@@ -89,6 +89,24 @@ def unfuse_graph(model: fx.GraphModule, places: Container[nn.Module], changes: E
     _put(model, graph, changes)
 
 
+def taking_residuals(model: fx.GraphModule) -> set[nn.Module]:
+    """Return the layers of ours that a graph gives a residual.
+
+    Args:
+        model: traced from a model.
+    """
+    return {
+        layer
+        for node in _module_calls(model.graph)
+        if isinstance(layer := _module(model, node), Layer) and _arguments(node).get("residual")
+    }
+
+
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """Return the arguments of a layer's call by name."""
+    return dict(zip(("input", "residual"), node.args, strict=False)) | node.kwargs
+
+
 class _Follow(NamedTuple):
     """What follows a layer's call and can be done by the layer."""
 
@@ -172,7 +190,7 @@ def _merge(graph: fx.Graph, node: fx.Node, follow: _Follow, shapes: Shapes) -> N
 
 def _split(graph: fx.Graph, node: fx.Node, layer: Layer, *, activated: bool) -> None:
     """Have the call of a layer only normalize, and functions do the rest behind it."""
-    given = dict(zip(("input", "residual"), node.args, strict=False)) | node.kwargs
+    given = _arguments(node)
     if others := given.keys() - {"input", "residual"}:
         raise SurgeryError(
             "calls of a layer with an input and a residual are needed, got also "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from batchnorm import nn as ours
 from batchnorm._model._behaviour import Pass, in_double
+from batchnorm._model._call import check_call
 from batchnorm._model._compare import Proof
 from batchnorm._model._edit import Edit, edit
 from batchnorm._model._linear import is_linear_map
@@ -84,6 +85,7 @@ def insert(
         ['0.linear.weight', '0.norm.weight', '0.norm.bias', '2.weight', '2.bias']
     """
     _check_options(where, start)
+    check_call(model, example_inputs)
     plan = plan_of(model, example_inputs, names, after_activation=where == "after_activation")
     inserted = _Insertion(plan, example_inputs if start == "data" else None, eps, momentum)
     passes = [Pass(example_inputs, training=mode, outputs_only=True) for mode in (True, False)]

@@ -11,12 +11,11 @@ from torch.nn import Module
 from batchnorm._model._borrow import borrowed
 from batchnorm._model._call import Forward, check_batches, feeder
 from batchnorm._model._edit import Edit, edit
-from batchnorm._model._statistics import Population, correction_of, in_use
-from batchnorm._moments import Moments
+from batchnorm._model._statistics import Population, correction_of, in_use, population_of
 from batchnorm.errors import DataError, OptionError
 from batchnorm.surgery._population._estimates import distance_in_words, estimated, write
 from batchnorm.surgery._population._pass import Progress, StatisticsPass
-from batchnorm.surgery._population._seen import METHODS, Seen
+from batchnorm.surgery._population._seen import METHODS, Parts, Seen
 from batchnorm.surgery._population._targets import Layers, targets
 from batchnorm.surgery._record import Record
 
@@ -159,9 +158,9 @@ def _under_blend(
 ) -> dict[str, Seen]:
     """Return what each layer sees while all normalize with source and batch blended."""
 
-    def blend(name: str, moments: Moments, rows: int) -> None:
+    def blend(name: str, moments: Parts, rows: int) -> None:
         passes.check_spread(name, moments, rows)
-        target = Population(moments.mean, moments.variance(correction_of(layers[name])))
+        target = population_of(moments, correction_of(layers[name]))
         share = source_weight / (source_weight + rows)
         write(layers[name], _blended(sources[name], target, share), None)
 

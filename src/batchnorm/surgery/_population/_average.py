@@ -7,13 +7,13 @@ from torch import Tensor
 from torch.nn import Module
 
 from batchnorm._model._find import unwrapped
-from batchnorm._model._statistics import in_use
+from batchnorm._model._statistics import buffer_names, in_use
 from batchnorm.errors import ChannelError, OptionError, SurgeryError
 from batchnorm.nn import Layer
 from batchnorm.surgery._record import Change, Record
 
 State = Module | Mapping[str, Tensor]
-_AVERAGED = ("running_mean", "running_var")
+_AVERAGED = ("running_mean", "running_var", "running_cov")
 _COUNTER = "num_batches_tracked"
 
 
@@ -106,7 +106,7 @@ def _debiased(state: State) -> dict[str, Tensor]:
     return {
         f"{name}.{buffer}".removeprefix("."): value
         for name, layer in _debiasing(state).items()
-        for buffer, value in zip(_AVERAGED, in_use(layer), strict=True)
+        for buffer, value in zip(buffer_names(layer), in_use(layer), strict=True)
     }
 
 

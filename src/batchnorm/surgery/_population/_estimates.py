@@ -4,9 +4,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from batchnorm._model._statistics import Population, buffers, correction_of, in_use
+from batchnorm._model._statistics import (
+    Normalizing,
+    Population,
+    buffers,
+    correction_of,
+    in_use,
+)
 from batchnorm.errors import CountError, DataError
 from batchnorm.surgery._population._seen import Method, Seen
 from batchnorm.surgery._population._targets import Layers
@@ -41,7 +46,7 @@ def estimated(layers: Layers, method: Method, seen: dict[str, Seen]) -> dict[str
     return found
 
 
-def _check_fit(name: str, layer: _BatchNorm, population: Population) -> None:
+def _check_fit(name: str, layer: Normalizing, population: Population) -> None:
     for statistic, buffer in zip(population, buffers(layer), strict=True):
         if not torch.isfinite(statistic.to(buffer.dtype)).all():
             raise DataError(
@@ -51,7 +56,7 @@ def _check_fit(name: str, layer: _BatchNorm, population: Population) -> None:
 
 
 def write(
-    layer: _BatchNorm,
+    layer: Normalizing,
     population: Population,
     batches: int | None,
     copy: Callable[[Tensor, Tensor], object] = Tensor.copy_,
@@ -71,9 +76,9 @@ def write(
         copy(counter, torch.tensor(batches))
 
 
-def distance_in_words(layer: _BatchNorm, population: Population) -> str:
+def distance_in_words(layer: Normalizing, population: Population) -> str:
     """Return in words how far the layer's statistics are from others."""
-    old, new = ([statistic.cpu() for statistic in each] for each in (in_use(layer), population))
+    old, new = ((each.mean.cpu(), each.variances.cpu()) for each in (in_use(layer), population))
     steps = (new[0] - old[0]).abs() / (new[1] + layer.eps).sqrt()
     ratio = (new[1] + layer.eps) / (old[1] + layer.eps)
     factor = torch.maximum(ratio, 1 / ratio)

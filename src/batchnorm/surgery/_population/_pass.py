@@ -7,18 +7,17 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._model._borrow import Loan
-from batchnorm._model._statistics import correction_of
-from batchnorm._moments import Moments
+from batchnorm._model._statistics import Normalizing, correction_of, set_buffers
 from batchnorm.errors import CountError, NonFiniteError
+from batchnorm.functional import Comoments
 from batchnorm.nn._input import input_moments
 from batchnorm.surgery._population._ranks import all_gather
-from batchnorm.surgery._population._seen import Method, Seen
+from batchnorm.surgery._population._seen import Method, Parts, Seen, merged
 from batchnorm.surgery._population._targets import Layers
 
-OnCall = Callable[[str, Moments, int], None]
+OnCall = Callable[[str, Parts, int], None]
 Progress = Callable[[int, int | None], object]
 
 
@@ -77,10 +76,10 @@ class StatisticsPass:
         for layer in layers.values():
             # Documented by torch: without buffers, the batch. Nothing is updated, and a layer that
             # synchronizes in training does not wait for processes that have fewer batches.
-            layer.running_mean = layer.running_var = None
+            set_buffers(layer, None, None)
         return self.everywhere(layers, self.check_spread)
 
-    def check_spread(self, name: str, moments: Moments, rows: int) -> None:
+    def check_spread(self, name: str, moments: Parts, rows: int) -> None:
         """Refuse a batch whose own statistics cannot be normalized with."""
         if moments.count == 1:
             raise CountError(
@@ -110,7 +109,7 @@ class StatisticsPass:
         return list(called)
 
     def _collect(self, layers: Layers, on_call: OnCall | None) -> dict[str, Seen]:
-        calls: dict[str, list[tuple[Moments, int]]] = {name: [] for name in layers}
+        calls: dict[str, list[tuple[Parts, int]]] = {name: [] for name in layers}
         seen = dict.fromkeys(layers, Seen())
 
         def read(name: str, input: Tensor, *_: object, **options: Any) -> None:  # noqa: A002 -- torch's name
@@ -147,14 +146,15 @@ class StatisticsPass:
         for hook in hooks:  # after an exception the loan takes them off
             hook.remove()
 
-    def _of_batch(self, layer: _BatchNorm, calls: list[tuple[Moments, int]]) -> Seen:
+    def _of_batch(self, layer: Normalizing, calls: list[tuple[Parts, int]]) -> Seen:
         """Return what a batch showed a layer, which it may have called several times."""
         first, *rest = (moments for moments, _ in calls)
-        kept = self._method.keep(first.merge(*rest), correction_of(layer))
+        kept = self._method.keep(merged(first, *rest), correction_of(layer))
         return Seen(1, sum(rows for _, rows in calls), kept)
 
-    def _check_finite(self, name: str, moments: Moments) -> None:
-        finite = torch.isfinite(moments.mean + moments.m2)
+    def _check_finite(self, name: str, moments: Parts) -> None:
+        each = moments.moments() if isinstance(moments, Comoments) else moments
+        finite = torch.isfinite(each.mean + each.m2)
         if not finite.all():
             channels = finite.logical_not().nonzero().flatten().tolist()
             raise NonFiniteError(

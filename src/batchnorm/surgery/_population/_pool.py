@@ -1,17 +1,27 @@
 """Pooled statistics: those of all data, from models that have each seen a part of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch.nn import Module
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._model._find import unwrapped
-from batchnorm._model._statistics import Population, correction_of, in_use
+from batchnorm._model._statistics import (
+    Normalizing,
+    correction_of,
+    has_buffers,
+    in_use,
+    other_statistics,
+    population_of,
+)
 from batchnorm._moments import Moments
 from batchnorm.errors import ChannelError, CountError, OptionError, SurgeryError
+from batchnorm.functional import Comoments
+from batchnorm.nn._decorrelated import DecorrelatedLayer
 from batchnorm.surgery._population._estimates import write
-from batchnorm.surgery._record import Change, Record
+from batchnorm.surgery._population._seen import Parts, merged
+from batchnorm.surgery._population._targets import Layers
+from batchnorm.surgery._record import LEFT_ALONE, Change, Record
 
 Counts = Sequence[int | Mapping[str, int]]
 
@@ -85,21 +95,29 @@ def pool_statistics(target: Module, sources: Sequence[Module], counts: Counts) -
     }
     seen = {name: sum(_batches(found[name]) for found in parts) for name in layers}
     for name, layer in layers.items():
-        moments = pooled[name]
-        population = Population(moments.mean, moments.variance(correction_of(layer)))
-        write(layer, population, seen[name])
-    return Record("pool_statistics", tuple(Change(name, "pooled") for name in layers))
+        write(layer, population_of(pooled[name], correction_of(layer)), seen[name])
+    return Record("pool_statistics", tuple(_changes(unwrapped(target), layers)))
 
 
-def _layers(model: Module) -> dict[str, _BatchNorm]:
+def _changes(model: Module, layers: Layers) -> Iterator[Change]:
+    for name, module in model.named_modules():
+        if name in layers:
+            yield Change(name, "pooled")
+        elif isinstance(module, Normalizing):
+            yield Change(name, LEFT_ALONE, "no running statistics")
+        elif reason := other_statistics(module):
+            yield Change(name, LEFT_ALONE, reason)
+
+
+def _layers(model: Module) -> Layers:
     return {
         name: module
         for name, module in unwrapped(model).named_modules()
-        if isinstance(module, _BatchNorm) and module.running_mean is not None
+        if isinstance(module, Normalizing) and has_buffers(module)
     }
 
 
-def _check(layers: dict[str, _BatchNorm], found: dict[str, _BatchNorm]) -> None:
+def _check(layers: Layers, found: Layers) -> None:
     if not layers or layers.keys() != found.keys():
         raise SurgeryError(
             "models with the same layers with running statistics are needed, got "
@@ -122,8 +140,8 @@ def _count(count: int | Mapping[str, int], name: str) -> int:
     return count[name]
 
 
-def _pooled(layers: list[_BatchNorm], counts: list[int], name: str) -> Moments:
-    parts = []
+def _pooled(layers: list[Normalizing], counts: list[int], name: str) -> Parts:
+    parts: list[Parts] = []
     for layer, count in zip(layers, counts, strict=True):
         degrees = count - correction_of(layer)
         if degrees <= 0:
@@ -133,10 +151,11 @@ def _pooled(layers: list[_BatchNorm], counts: list[int], name: str) -> Moments:
             )
         mean, var = in_use(layer)
         number = torch.full((), count, dtype=torch.int64, device=mean.device)
-        parts.append(Moments(number, mean, var * degrees))
-    first, *others = (Moments(*(each.to(parts[0].mean.device) for each in part)) for part in parts)
-    return first.merge(*others)
+        kind = Comoments if isinstance(layer, DecorrelatedLayer) else Moments
+        parts.append(kind(number, mean, var * degrees))
+    device = parts[0].mean.device
+    return merged(*(type(part)(*(each.to(device) for each in part)) for part in parts))
 
 
-def _batches(layer: _BatchNorm) -> int:
+def _batches(layer: Normalizing) -> int:
     return 0 if layer.num_batches_tracked is None else int(layer.num_batches_tracked)

@@ -47,8 +47,9 @@ def recalibrate(
         \mathrm{Var}[x] = \mathrm{E}_B\left[\tfrac{m}{m-1}\, \sigma_B^2\right]
 
     Args:
-        model: any model with batch-norm layers of torch, of this package or derived from those.
-            A layer in evaluation mode in a model that trains is frozen and left alone.
+        model: any model with batch-norm layers of torch, of this package (also those that
+            decorrelate, whose covariance is estimated likewise), or derived from those. A layer
+            in evaluation mode in a model that trains is frozen and left alone.
         batches: the data. A batch is a tensor, a tuple or list whose first item is the input, or
             a mapping (also as that first item) that is passed as keyword arguments.
         forward: calls the model, which it is given first, on a batch of any other kind.
@@ -64,7 +65,8 @@ def recalibrate(
             will be, or `None` where `batches` has no length.
 
     Returns:
-        A record of what was done to each batch-norm layer.
+        A record of what was done to each batch-norm layer, and of why other modules that keep
+        statistics, such as instance normalization or frozen layers, are left alone.
 
     Raises:
         OptionError: an option is not one of those above, or `batches` can be used only once and

@@ -1,12 +1,16 @@
 """Sufficient statistics of a layer's input, and the population statistics that follow from them."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from batchnorm._model._statistics import population_of
 from batchnorm._moments import Moments
+from batchnorm.functional import Comoments
+
+Parts = Moments | Comoments
 
 
 class Seen(NamedTuple):
@@ -20,7 +24,7 @@ class Seen(NamedTuple):
 
     batches: int = 0
     rows: int = 0
-    parts: tuple[Moments, ...] = ()
+    parts: tuple[Parts, ...] = ()
 
     def merge(self, *others: "Seen") -> "Seen":
         """Return what all have seen together."""
@@ -31,7 +35,7 @@ class Seen(NamedTuple):
         return Seen(
             sum(seen.batches for seen in everything),
             sum(seen.rows for seen in everything),
-            tuple(first.merge(*rest) for first, *rest in parts),
+            tuple(merged(*each) for each in parts),
         )
 
     def words(self) -> str:
@@ -45,7 +49,7 @@ class Seen(NamedTuple):
 
     def to(self, device: torch.device | str) -> "Seen":
         """Return the same on another device."""
-        parts = (Moments(*(tensor.to(device) for tensor in part)) for part in self.parts)
+        parts = (type(part)(*(tensor.to(device) for tensor in part)) for part in self.parts)
         return self._replace(parts=tuple(parts))
 
 
@@ -59,26 +63,36 @@ class Method(NamedTuple):
     Both take the correction of the variance last: 1 for the unbiased one.
     """
 
-    keep: Callable[[Moments, int], tuple[Moments, ...]]
-    estimate: Callable[[tuple[Moments, ...], int], tuple[Tensor, Tensor]]
+    keep: Callable[[Parts, int], tuple[Parts, ...]]
+    estimate: Callable[[tuple[Parts, ...], int], tuple[Tensor, Tensor]]
 
 
-def _whole(moments: Moments, _: int) -> tuple[Moments, ...]:
+def merged(first: Any, *rest: Any) -> Parts:
+    """Return moments of one kind together."""
+    merged: Parts = first.merge(*rest)
+    return merged
+
+
+def _whole(moments: Parts, _: int) -> tuple[Parts, ...]:
     return (moments,)
 
 
-def _of_the_whole(parts: tuple[Moments, ...], correction: int) -> tuple[Tensor, Tensor]:
+def _of_the_whole(parts: tuple[Parts, ...], correction: int) -> tuple[Tensor, Tensor]:
     (moments,) = parts
-    return moments.mean, moments.variance(correction)
+    return population_of(moments, correction)
 
 
-def _as_single_values(moments: Moments, correction: int) -> tuple[Moments, ...]:
+def _as_single_values(moments: Parts, correction: int) -> tuple[Parts, ...]:
     """Take the mean and the variance of a batch as one value each."""
-    one, zero = torch.ones_like(moments.count), torch.zeros_like(moments.mean)
-    return Moments(one, moments.mean, zero), Moments(one, moments.variance(correction), zero)
+    one = torch.ones_like(moments.count)
+    means, variances = population_of(moments, correction)
+    return (
+        Moments(one, means, torch.zeros_like(means)),
+        Moments(one, variances, torch.zeros_like(variances)),
+    )
 
 
-def _averages(parts: tuple[Moments, ...], _: int) -> tuple[Tensor, Tensor]:
+def _averages(parts: tuple[Parts, ...], _: int) -> tuple[Tensor, Tensor]:
     means, variances = parts
     return means.mean, variances.mean
 

@@ -4,18 +4,20 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from torch.nn import Module
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._model._find import check_initialized, unwrapped
+from batchnorm._model._statistics import Normalizing, has_buffers, other_statistics
 from batchnorm.errors import OptionError, SurgeryError
-from batchnorm.nn import Layer
+from batchnorm.nn._modes import Modes
 from batchnorm.surgery._record import LEFT_ALONE, Change
 
-Layers = dict[str, _BatchNorm]
+Layers = dict[str, Normalizing]
+_READERS = "torch.ao.nn.intrinsic.qat"  # whose modules take the statistics of a layer inside
+_QUANTIZED = "torch.ao.nn.quantized"
 
 
 class Targets(NamedTuple):
-    """The batch-norm layers of a model, in its order; a shared one by its first name.
+    """The layers of a model with statistics, in its order; a shared one by its first name.
 
     Attributes:
         layers: those to estimate.
@@ -53,8 +55,12 @@ def targets(model: Module, names: Iterable[str] | None) -> Targets:
         SurgeryError: there is no layer to take, or the model has uninitialized lazy modules.
     """
     check_initialized(model, SurgeryError)
-    norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
-    reasons = {name: _why_not(model, layer) for name, layer in norms.items()}
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, Normalizing)}
+    reasons = {
+        name: _why_not(model, name, m) if name in norms else other_statistics(m)
+        for name, m in model.named_modules()
+        if name in norms or other_statistics(m)
+    }
     if names is not None:
         wanted = {id(_named(model, name)) for name in names}
         for name, layer in norms.items():
@@ -73,13 +79,13 @@ def targets(model: Module, names: Iterable[str] | None) -> Targets:
 def _named(model: Module, name: str) -> Module:
     """Return the layer of that name, which may be the second name of a shared one."""
     layer = dict(model.named_modules(remove_duplicate=False)).get(name)
-    if not isinstance(layer, _BatchNorm):
+    if not isinstance(layer, Normalizing):
         found = "no module" if layer is None else f"a {type(layer).__name__}"
         raise OptionError(
             f"names must be those of batch-norm layers, got {name!r}, which is {found}: "
             "take them from model.named_modules()"
         )
-    if why := _why_not(model, layer):
+    if why := _why_not(model, name, layer):
         raise OptionError(
             "names must be those of layers with running statistics that are not frozen, "
             f"got {name!r} ({why}): leave it out, or change the layer first"
@@ -87,11 +93,18 @@ def _named(model: Module, name: str) -> Module:
     return layer
 
 
-def _why_not(model: Module, layer: _BatchNorm) -> str:
+def _why_not(model: Module, name: str, layer: Normalizing) -> str:
     """Return why a layer must be left alone, or nothing."""
-    if layer.running_mean is None or layer.running_var is None:
+    if not has_buffers(layer):
         return "no running statistics"
-    if isinstance(layer, Layer) and layer.frozen:
+    if type(layer).__module__.startswith(_QUANTIZED):
+        return "quantized: estimate before quantizing"
+    holder = model.get_submodule(name.rpartition(".")[0])
+    if type(holder).__module__.startswith(_READERS):
+        return (
+            f"{type(holder).__name__} reads its statistics in training: estimate before preparing"
+        )
+    if isinstance(layer, Modes) and layer.frozen:
         return "frozen"
     if unwrapped(model).training and not layer.training:
         return "frozen: in evaluation mode in a model that trains"
