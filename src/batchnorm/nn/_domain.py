@@ -83,7 +83,6 @@ class DomainLayer(nn.Module):
         input: Tensor,  # noqa: A002
         domain: int | Tensor | None = None,
         residual: Tensor | None = None,
-        *,
         mask: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> Tensor:

@@ -135,7 +135,7 @@ class Layer(Modes, FullPrecision, Debiasing, _BatchNorm):
         self,
         input: Tensor,  # noqa: A002
         residual: Tensor | None = None,
-        *,
+        # Not by keyword only: the older exporter to ONNX gives a model all arguments by position.
         mask: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> Tensor:

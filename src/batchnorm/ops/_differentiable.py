@@ -62,8 +62,7 @@ def _observed(call: Call) -> Forward:
         y = _composite.affine(call)
         return Forward(y, cast("Tensor", None), None)  # they were given, and nobody asks
     if exported or (not compiling and transformed()):
-        dtype = _composite.portable(call.x) if exported else torch.float64
-        y, statistics = _composite.forward(call, dtype=dtype)
+        y, statistics = _composite.forward(call, dtype=_composite.arithmetic(call.x))
         return Forward(y, statistics, None)
     return Forward(*forward_op(*call))
 
@@ -75,8 +74,7 @@ def weighted(call: Call, weights: Tensor) -> tuple[Tensor, Tensor]:
         call: the arguments, without a population mean and variance.
         weights: how often each value counts, shape ``(N, 1, *)``.
     """
-    dtype = _composite.portable(call.x) if exporting() else torch.float64
-    return _composite.forward(call, weights, dtype)
+    return _composite.forward(call, weights, _composite.arithmetic(call.x))
 
 
 def update_(running: RunningStats, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
