@@ -102,7 +102,8 @@ class _Renorm(Layer):
         )
         if recomputing():
             return self._as_before(batch_mean, r, d)
-        if self.track_running_stats and not torch.compiler.is_compiling():
+        watched = torch.compiler.is_compiling() or ops.transformed_by_func()
+        if self.track_running_stats and not watched:  # what those find is nothing outside
             if self._recent is None:
                 self._recent = deque(maxlen=8)
             self._recent.append((batch_mean, r, d))

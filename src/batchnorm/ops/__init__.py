@@ -7,6 +7,9 @@ at nearly twice the cost of a call.
 """
 
 from batchnorm.ops import _register as _register
+from batchnorm.ops._captured import captured as captured
+from batchnorm.ops._captured import mapped as mapped
+from batchnorm.ops._captured import transformed_by_func as transformed_by_func
 from batchnorm.ops._composite import arithmetic as arithmetic
 from batchnorm.ops._differentiable import forward as forward
 from batchnorm.ops._differentiable import update_ as update_

@@ -16,7 +16,7 @@ from batchnorm.kernels import (
     RunningStats,
     _eager,
 )
-from batchnorm.ops import _composite, _move
+from batchnorm.ops import _captured, _composite, _move
 from batchnorm.ops._double_backward import double_backward
 from batchnorm.ops._schemas import backward_op, forward_op
 from batchnorm.ops._watch import exporting, is_plain_eager, recording_program, transformed
@@ -79,6 +79,11 @@ def weighted(call: Call, weights: Tensor) -> tuple[Tensor, Tensor]:
 
 def update_(running: RunningStats, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
     """Do what `kernels.update_` does, as one operator where a dispatch mode observes it."""
+    if _captured.transformed_by_func():
+        _captured.update_(running, mean, var, count)
+        return
+    if torch.compiler.is_compiling():
+        running = _captured.without_captured_counter(running)
     counted = (
         not torch.compiler.is_compiling()
         and _C._len_torch_dispatch_stack() > 0
