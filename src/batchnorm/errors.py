@@ -25,6 +25,10 @@ class DeviceError(BatchNormError, RuntimeError):
     """Tensors are on different devices."""
 
 
+class TransformError(BatchNormError, RuntimeError):
+    """A transform of `torch.func` was not given what has to change, or has to be looked at."""
+
+
 class OptionError(BatchNormError, ValueError):
     """An option has a value outside its range."""
 

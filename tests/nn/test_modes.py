@@ -78,6 +78,97 @@ def test_frozen_affine_and_back():
     assert not layer.affine_frozen
 
 
+def test_frozen_affine_as_one_map():
+    """A layer that has nothing to learn is frozen with it all the same."""
+    assert BatchNorm1d(3, affine=False).freeze(affine=True).affine_frozen
+
+
+OTHERS = {
+    "requires_grad_ of the model": (lambda layer: layer.requires_grad_(True), [True, True]),
+    "requires_grad_ of one": (lambda layer: layer.bias.requires_grad_(True), [False, True]),
+    "a new parameter": (
+        lambda layer: setattr(layer, "weight", torch.nn.Parameter(torch.ones(3))),
+        [True, False],
+    ),
+    "nobody": (lambda layer: layer, [False, False]),
+    "a state": (lambda layer: layer.load_state_dict(trained().state_dict()), [False, False]),
+    "an assigned state": (
+        lambda layer: layer.load_state_dict(trained().state_dict(), assign=True),
+        [False, False],
+    ),
+    "a dtype": (lambda layer: layer.double(), [False, False]),
+    "swapped tensors": (
+        lambda layer: torch.utils.swap_tensors(
+            layer.weight, torch.nn.Parameter(torch.ones(3), requires_grad=False)
+        ),
+        [False, False],
+    ),
+}
+
+
+@pytest.mark.parametrize("again", [lambda x: x, copy.deepcopy, reloaded], ids=["", "copy", "file"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_affine_frozen_is_what_the_parameters_say(name, again):
+    """Whoever speaks last is right: what others made to learn learns on, also after `unfreeze`."""
+    change, learning = OTHERS[name]
+    layer = trained().freeze(affine=True)
+    change(layer)
+    layer = again(layer)
+    assert [p.requires_grad for p in layer.parameters()] == learning
+    assert layer.affine_frozen == (not any(learning))
+    assert ("affine_frozen=True" in repr(layer)) == layer.affine_frozen
+    layer.freeze(affine=True)
+    assert layer.affine_frozen
+    layer.unfreeze()
+    assert [p.requires_grad for p in layer.parameters()] == [True, True]
+    assert not layer.affine_frozen
+
+
+def test_frozen_by_others_is_frozen_and_stays_so():
+    layer = trained()
+    layer.requires_grad_(False)
+    assert not layer.affine_frozen, "its statistics move"
+    assert layer.freeze().affine_frozen
+    layer.freeze(affine=True).unfreeze()
+    assert [p.requires_grad for p in layer.parameters()] == [False, False]
+
+
+def test_a_parameter_that_learns_in_the_meantime_goes_on():
+    layer = trained()
+    layer.requires_grad_(False)
+    layer.freeze(affine=True).weight.requires_grad_(True)
+    layer.unfreeze()
+    assert [p.requires_grad for p in layer.parameters()] == [True, False]
+
+
+def test_a_parametrized_weight_is_frozen_and_comes_back():
+    layer = torch.nn.utils.parametrizations.weight_norm(trained(), dim=None)
+    layer.freeze(affine=True)
+    assert layer.affine_frozen
+    layer.unfreeze()
+    assert all(p.requires_grad for p in layer.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "left"),
+    [
+        (lambda layer: layer.load_state_dict(layer.state_dict()), 0),
+        (lambda layer: layer.load_state_dict(trained().state_dict(), assign=True), 0),
+        (lambda layer: layer.reset_running_stats(), 0),
+        (lambda layer: layer.load_state_dict({"bias": torch.zeros(3)}, strict=False), 1),
+        (lambda layer: layer.double(), 1),
+    ],
+    ids=["loaded", "assigned", "reset", "loaded without statistics", "cast"],
+)
+def test_skipped_batches_are_counted_since_the_statistics_were_made_loaded_or_reset(change, left):
+    layer = trained()
+    layer(torch.full((4, 3), torch.nan))
+    assert copy.deepcopy(layer).batches_skipped == 1
+    assert reloaded(layer).batches_skipped == 1
+    change(layer)
+    assert layer.batches_skipped == left
+
+
 def test_one_sample_goes_through_a_frozen_layer():
     assert trained().freeze()(torch.randn(1, 3)).shape == (1, 3)
 
@@ -120,6 +211,11 @@ def test_options_are_seen():
             lambda: BatchNorm1d(3, track_running_stats=False),
             lambda layer: layer.freeze(),
             "freeze needs running statistics",
+        ),
+        (
+            LazyBatchNorm1d,
+            lambda layer: layer.freeze(affine=True),
+            "got a lazy layer that has none yet: train it first",
         ),
         (
             lambda: BatchNorm1d(3).adapt(),

@@ -116,6 +116,38 @@ def test_first_and_second_derivatives(torch_class, training):
         assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
 
 
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is:DeprecationWarning")  # of forward mode
+@every_mode
+@pytest.mark.parametrize(
+    "torch_class",
+    [
+        torch.nn.BatchNorm1d,
+        *(
+            pytest.param(kind, marks=pytest.mark.slow)
+            for kind in (torch.nn.BatchNorm2d, torch.nn.BatchNorm3d)
+        ),
+    ],
+)
+def test_derivatives_forward_and_batched_by_the_engine(torch_class, training):
+    seen = set()
+    for entry in entries(torch_class, torch.float64, training, requires_grad=True):
+        module = entry.module()
+        kind = module.affine, module.track_running_stats, module.bias is None, entry.x.numel() > 0
+        if kind in seen:  # the momentum makes no difference
+            continue
+        seen.add(kind)
+        names = [name for name, _ in module.named_parameters()]
+
+        def function(x, *parameters, module=module, names=names):
+            given = dict(zip(names, parameters, strict=True))
+            return torch.func.functional_call(module, given, (x,))
+
+        inputs = (entry.x, *module.parameters())
+        ways = {"fast_mode": True, "check_batched_grad": True}
+        assert torch.autograd.gradcheck(function, inputs, check_forward_ad=True, **ways)
+        assert torch.autograd.gradgradcheck(function, inputs, **ways)
+
+
 @every_class
 @every_dtype
 def test_errors(torch_class, dtype):

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch.autograd import forward_ad
 from torch.func import (
     functional_call,
@@ -19,7 +20,8 @@ from torch.func import (
     vmap,
 )
 
-from batchnorm import functional
+from batchnorm import functional, nn
+from batchnorm.errors import TransformError
 from batchnorm.nn import BatchNorm1d, BatchNorm2d
 
 # Of PyTorch's own forward mode, which loads its decompositions with it.
@@ -313,3 +315,170 @@ def test_per_sample_gradients_of_a_frozen_network():
     for i, sample in enumerate(x):
         wanted = grad(loss)(parameters, sample)
         torch.testing.assert_close({n: g[i] for n, g in found.items()}, wanted)
+
+
+# ---------------------------------------------------------------- states without all their buffers
+
+MEMBERS = {
+    "plain": lambda: nn.BatchNorm1d(3),
+    "cumulative": lambda: nn.BatchNorm1d(3, momentum=None, activation="silu"),
+    "propagate": lambda: nn.BatchNorm1d(3, nonfinite="propagate"),
+    "ghost": lambda: nn.GhostBatchNorm1d(3, 4),
+    "renorm": lambda: nn.BatchRenorm1d(3, warmup=None),
+    "decorrelated": lambda: nn.DecorrelatedBatchNorm1d(3),
+    "frozen": lambda: nn.BatchNorm1d(3).freeze(),
+}
+
+
+def stacked(models):
+    """Return the stacked `state_dict`s, in which there are torch's keys only."""
+    states = [model.state_dict() for model in models]
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def members(make, count=4):
+    models = [make().double() for _ in range(count)]
+    for seed, model in enumerate(models):
+        for parameter in model.parameters():
+            parameter.data.copy_(normal(3, seed=seed))
+        model(normal(8, 3, seed=seed + 20) + seed)
+    return models
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("name", MEMBERS)
+def test_stacked_state_dicts(name, training, chunk_size):
+    """An ensemble of what torch keeps of each model: outputs, gradients, statistics, counters."""
+    models = [model.train(training) for model in members(MEMBERS[name])]
+    x, state, shell = normal(4, 8, 3, seed=3), stacked(models), copy.deepcopy(models[0])
+    names = [name for name, _ in shell.named_parameters()]
+
+    def loss(parameters, buffers, x):
+        y = functional_call(shell, (parameters, buffers), (x,))
+        return (y**3).sum(), y
+
+    parameters = {name: state[name].detach() for name in names}
+    buffers = {name: value for name, value in state.items() if name not in names}
+    found, y = vmap(grad(loss, has_aux=True), chunk_size=chunk_size)(parameters, buffers, x)
+    for i, (model, part) in enumerate(zip(models, x, strict=True)):
+        wanted = model(part)
+        (wanted**3).sum().backward()
+        torch.testing.assert_close(y[i], wanted.detach())
+        for own, parameter in model.named_parameters():
+            torch.testing.assert_close(found[own][i], parameter.grad)
+        torch.testing.assert_close(
+            {own: value[i] for own, value in buffers.items()},
+            {own: getattr(model, own) for own in buffers},
+        )
+
+
+@pytest.mark.parametrize("transform", ["vmap", "chunks", "vmap of vmap", "vmap of grad"])
+def test_a_counter_that_was_not_given_counts_what_all_members_skip(transform):
+    """It is in no `state_dict`, and so the layer's own."""
+    layer, x = BatchNorm1d(3), normal(2, 3, 8, 3).float()
+    x[0, 1, 5, 1], x[1, 2] = torch.inf, torch.nan
+    state = {own: value.expand(2, 3, *value.shape).clone() for own, value in
+             layer.state_dict().items()}  # fmt: skip
+
+    def call(state, x):
+        return functional_call(layer, state, (x,)).sum()
+
+    if transform == "vmap of vmap":
+        vmap(vmap(call))(state, x)
+    else:
+        state, x = {own: value.flatten(0, 1) for own, value in state.items()}, x.flatten(0, 1)
+        f = grad(call, argnums=1) if transform == "vmap of grad" else call
+        vmap(f, chunk_size=4 if transform == "chunks" else None)(state, x)
+    assert layer.batches_skipped == 2
+    assert state["num_batches_tracked"].flatten().tolist() == [1, 0, 1, 1, 1, 0]
+    assert state["running_mean"].isfinite().all()
+    assert layer.num_batches_tracked == 0
+
+
+def test_a_compiled_ensemble_of_state_dicts():
+    models = members(MEMBERS["plain"])
+    x, state, shell = normal(4, 8, 3, seed=3), stacked(models), copy.deepcopy(models[0])
+
+    def run(state, x):
+        return vmap(lambda state, x: functional_call(shell, state, (x,)))(state, x)
+
+    y = torch.compile(run, backend="eager", fullgraph=True)(state, x)
+    torch.testing.assert_close(y, torch.stack([m(p) for m, p in zip(models, x, strict=True)]))
+    torch.testing.assert_close(state, stacked(models))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_debiasing_without_what_it_remembers_is_refused(training):
+    """In evaluation too, where the members by themselves would give something else."""
+    layer = BatchNorm1d(3, debias=True, dtype=torch.float64)
+    layer(normal(8, 3))
+    state = stacked([layer, layer])
+    with pytest.raises(TransformError, match=r"needs its buffer debias_state .*: pass all"):
+        vmap(lambda s, x: functional_call(layer.train(training), s, (x,)))(state, normal(2, 8, 3))
+
+
+def test_others_statistics_leave_alone_what_debiasing_remembers():
+    layer, other = (BatchNorm1d(3, debias=True, dtype=torch.float64) for _ in range(2))
+    for seed in range(3):
+        layer(normal(8, 3, seed=seed) + 4)
+        other(normal(8, 3, seed=seed) - 7)
+    wanted = copy.deepcopy(layer).eval()(normal(8, 3))
+    state = {own: value.clone() for own, value in other.state_dict().items()}
+    functional_call(layer, state, (normal(8, 3, seed=9),))
+    assert state["num_batches_tracked"] == 4
+    torch.testing.assert_close(layer.eval()(normal(8, 3)), wanted)
+
+
+CAPTURED = {
+    "vmap": lambda call, x: vmap(call)(x),
+    "grad": lambda call, x: grad(lambda x: call(x).sum())(x[0]),
+    "vmap of grad": lambda call, x: vmap(grad(lambda x: call(x).sum()))(x),
+    "jvp": lambda call, x: jvp(call, (x[0],), (x[0],)),
+    "jacrev": lambda call, x: jacrev(call)(x[0]),
+}
+
+
+@pytest.mark.parametrize("name", CAPTURED)
+@pytest.mark.parametrize(
+    "make",
+    [BatchNorm1d, nn.DecorrelatedBatchNorm1d, lambda n: nn.GhostBatchNorm1d(n, 2)],
+    ids=["plain", "decorrelated", "ghost"],
+)
+def test_captured_statistics_are_refused_with_what_to_do(make, name):
+    if name == "jvp" and make is nn.DecorrelatedBatchNorm1d:
+        pytest.skip("has no forward mode")
+    layer, x = make(3), torch.randn(4, 8, 3)
+    before = copy.deepcopy(layer.state_dict())
+    message = r"got captured ones.*: pass the buffers too .* or freeze\(\), or normalize with"
+    with pytest.raises(TransformError, match=message):
+        CAPTURED[name](layer, x)
+    torch.testing.assert_close(layer.state_dict(), before)
+
+
+def test_statistics_are_not_looked_at_under_vmap():
+    models = ensemble(BatchNorm1d, nonfinite="raise")
+    with pytest.raises(TransformError, match="got those of all members of a vmap: choose nonfinit"):
+        run(models, normal(4, 8, 3))
+
+
+@pytest.mark.parametrize("make", [BatchNorm1d, nn.DecorrelatedBatchNorm1d])
+def test_moments_are_not_accumulated_under_a_transform(make):
+    models = [make(3, dtype=torch.float64) for _ in range(2)]
+    shell, state = copy.deepcopy(models[0]), stacked(models)
+    with (
+        pytest.raises(TransformError, match=r"got vmap, .*: take the moments that .* returns"),
+        nn.accumulate_statistics(shell),
+    ):
+        vmap(lambda s, x: functional_call(shell, s, (x,)))(state, normal(2, 8, 3))
+    assert shell.num_batches_tracked == 0
+
+
+def test_renormalization_keeps_nothing_of_a_transform():
+    """For the backward pass of a checkpoint, which may come later."""
+    layer, x = nn.BatchRenorm1d(3, warmup=None, dtype=torch.float64), normal(8, 3)
+    state = stacked([layer, layer])
+    vmap(lambda s, x: functional_call(layer, s, (x,)))(state, normal(2, 8, 3))
+    x.requires_grad_()
+    torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=False).sum().backward()
+    assert x.grad.isfinite().all()

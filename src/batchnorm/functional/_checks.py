@@ -14,6 +14,7 @@ from batchnorm.errors import (
     NonFiniteError,
     OptionError,
     ShapeError,
+    TransformError,
 )
 from batchnorm.functional._kinds import check_dense, refuse_dtype
 
@@ -150,6 +151,11 @@ def check_count(x: Tensor) -> int:
 
 def check_finite(mean: Tensor, var: Tensor) -> None:
     """Refuse statistics that are not finite; waits for the device."""
+    if ops.mapped(mean):
+        raise TransformError(
+            "nonfinite='raise' has to look at the statistics of a batch, got those of all members "
+            "of a vmap: choose nonfinite='skip', which counts in batches_skipped"
+        )
     finite = mean.isfinite().logical_and(var.isfinite())
     if not finite.all():  # and not bool(...): a compiler can split its graph at the one only
         channels = finite.logical_not().nonzero().flatten().tolist()

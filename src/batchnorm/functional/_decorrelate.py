@@ -1,11 +1,12 @@
 """Decorrelation: the channels of a group normalized jointly, by their covariance."""
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from batchnorm import _axes
+from batchnorm import _axes, ops
 from batchnorm._moments import Moments
 from batchnorm.errors import CountError, OptionError, ShapeError
 from batchnorm.functional._checks import check_count, check_eps, check_input, check_statistics
@@ -123,7 +124,7 @@ def decorrelate(
         DTypeError: `x` is not floating, or another tensor's dtype does not go with it.
         DeviceError: the tensors are on different devices.
         NonFiniteError: the covariance of the batch is not finite.
-        OptionError: an option is out of range.
+        OptionError: an option is out of range; or ONNX is to say what it cannot.
 
     References:
         Huang et al. (2018), "Decorrelated Batch Normalization".
@@ -139,6 +140,9 @@ def decorrelate(
     check_groups(x.shape[1], groups)
     check_shrinkage(shrinkage)
     check_eps(eps, training=mean is None)
+    given = mean is not None and covariance is not None
+    if ops.exporting_onnx():
+        _check_onnx(given)
     batch = None
     if mean is None or covariance is None:
         _check_enough(x, groups, shrinkage)
@@ -147,15 +151,37 @@ def decorrelate(
     else:
         _check_covariance(x, covariance, groups)
         mean, covariance = mean.double(), covariance.double()
-    diagonal = torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
-    matrix = whitening_matrix(torch.lerp(covariance, diagonal, shrinkage), method, eps)
-    z = matrix @ (_grouped(x, groups) - mean.reshape(groups, -1, 1))
+    # A population's matrix is a constant to `torch.jit.trace` and the exporter that stands on it.
+    whiten = partial(ops.untraced, _whitening) if given else _whitening
+    matrix, dtype = whiten(covariance, shrinkage, method, eps), ops.arithmetic(x)
+    centred = _grouped(x, groups).to(dtype) - mean.to(dtype).reshape(groups, -1, 1)
+    z = matrix.to(dtype) @ centred
     z = z.reshape(x.shape[1], x.shape[0], *x.shape[2:]).transpose(0, 1)
     shape = _axes.broadcast(x.shape[1], x.ndim)
     z = z if weight is None else z * weight.reshape(shape)
     z = z if bias is None else z + bias.reshape(shape)
     found = None if batch is None else Comoments(*(part.detach() for part in batch))
     return z.to(x.dtype), found
+
+
+def _whitening(covariance: Tensor, shrinkage: float, method: str, eps: float) -> Tensor:
+    diagonal = torch.diag_embed(covariance.diagonal(dim1=-2, dim2=-1))
+    return whitening_matrix(torch.lerp(covariance, diagonal, shrinkage), method, eps)
+
+
+def _check_onnx(given: bool) -> None:
+    """Refuse what needs the decomposition of a matrix inside a program of ONNX, which has none."""
+    if not given:
+        raise OptionError(
+            "decorrelation in ONNX needs a covariance that is known, got that of each batch, which "
+            "ONNX has no operator to decompose: export after eval()"
+        )
+    if not ops.tracing():
+        raise OptionError(
+            "decorrelation in ONNX needs an exporter that sees the covariance's values, got "
+            "torch.onnx.export(dynamo=True): give dynamo=False, which takes the whitening matrix "
+            "as a constant"
+        )
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:

@@ -70,14 +70,15 @@ def check_modulation(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> N
         bias: shift, likewise.
     """
     check_input(x, None, None)
-    shapes = x.shape[:2], x.shape[1:2]
+    each, every = x.shape[:2], x.shape[1:2]
     for found in (weight, bias):
         if found is None:
             continue
-        if found.shape not in shapes:
+        # By the number of dimensions: to compare C with N would fix an exported program's batch.
+        if found.shape != (every if found.ndim == 1 else each):
             raise ChannelError(
-                f"weight and bias need shape {tuple(shapes[0])} for the samples and channels of x "
-                f"{tuple(x.shape)}, or {tuple(shapes[1])} for all samples, "
+                f"weight and bias need shape {tuple(each)} for the samples and channels of x "
+                f"{tuple(x.shape)}, or {tuple(every)} for all samples, "
                 f"got {tuple(found.shape)}: one value for each channel, not for each position"
             )
         if found.dtype != x.dtype:

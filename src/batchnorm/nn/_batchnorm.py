@@ -50,6 +50,8 @@ class BatchNorm1d(Layer, torch.nn.BatchNorm1d):
         not count in `num_batches_tracked`; the running statistics stay float32 when the layer is
         converted to 16 bits, and are not moved a second time when a backward pass runs the forward
         again, as under `torch.utils.checkpoint` (compile around a checkpoint, not inside one).
+        `batches_skipped` counts since the running statistics were made, loaded or reset: it is in
+        copies and pickles, and in no `state_dict`, whose keys are torch's.
 
     References:
         Ioffe and Szegedy (2015), Algorithms 1 and 2.

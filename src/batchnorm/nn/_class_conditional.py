@@ -49,7 +49,6 @@ class _ClassConditional(ConditionalLayer):
         input: Tensor,  # noqa: A002
         labels: Tensor,
         residual: Tensor | None = None,
-        *,
         mask: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> Tensor:

@@ -40,7 +40,6 @@ class ConditionalLayer(Layer):
         weight: Tensor | None,
         bias: Tensor | None,
         residual: Tensor | None = None,
-        *,
         mask: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> Tensor:

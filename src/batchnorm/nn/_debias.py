@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm import functional, ops
+from batchnorm.errors import TransformError
 
 _STATE = "debias_state"
 # Of what a layer left, in its standard deviations: an average of buffers rounds each by itself.
@@ -42,9 +43,12 @@ class Debiasing(nn.Module):
         """Return the running statistics as evaluation takes them."""
         if not self.debias:
             return mean, var
+        state = self._buffers.get(_STATE)
+        if state is not None:
+            _check_passed(state, mean)
         # To `torch.jit.trace` they are constants: in the hands of the exporter that stands on it
         # the subtraction would lose half its digits.
-        mean, var = ops.untraced(_debiased, self._buffers.get(_STATE), mean, var)
+        mean, var = ops.untraced(_debiased, state, mean, var)
         # In a program they are computed, which tools that look for a layer's buffers take ill:
         # as float64 they are not given to torch's operator.
         return (mean.double(), var.double()) if ops.recording_program() else (mean, var)
@@ -54,6 +58,7 @@ class Debiasing(nn.Module):
         if not self.debias or mean is None or var is None:
             return None
         state = self._debias_state(mean)
+        _check_passed(state, mean)
         counter = self._buffers.get("num_batches_tracked")
         moves = (mean if counter is None else counter).clone()
         return _Before(mean, var, state, _gathered(state, mean, var), moves)
@@ -66,7 +71,8 @@ class Debiasing(nn.Module):
         with torch.no_grad():
             entered, momentum = self._entered(mean, moves)
             after = torch.cat([(gathered + momentum * (1.0 - gathered)).view(1), mean, var])
-            state.copy_(torch.where(entered, after, state))
+            # Without a start in them, statistics may be others' (`torch.func.functional_call`).
+            state.copy_(torch.where(entered.logical_and(gathered < 1.0), after, state))
 
     def _entered(self, mean: Tensor, before: Tensor) -> tuple[Tensor, float | Tensor]:
         """Return whether a batch has entered the running statistics, and with what weight."""
@@ -116,6 +122,16 @@ class Debiasing(nn.Module):
             return
         if saved.numel() == 1 + 2 * mean.numel():
             self._debias_state(mean).copy_(saved)
+
+
+def _check_passed(state: Tensor, mean: Tensor) -> None:
+    """Refuse statistics that come to a transform without what is known of their start."""
+    if ops.captured(state, mean):
+        raise TransformError(
+            "debias=True needs its buffer debias_state beside running_mean and running_var, got a "
+            "state without it: pass all buffers, as torch.func.stack_module_state and "
+            "named_buffers() give them, where a state_dict has torch's keys only"
+        )
 
 
 def _debiased(state: Tensor | None, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ from batchnorm._moments import Moments
 from batchnorm.functional import Comoments
 from batchnorm.functional._decorrelate import check_groups, check_shrinkage
 from batchnorm.functional._whitening import check_method
-from batchnorm.nn._layer import Device, check_ndim, recomputing
+from batchnorm.nn._layer import Device, check_accumulable, check_ndim, recomputing
 from batchnorm.nn._layout import laid_out
 from batchnorm.nn._modes import Modes
 from batchnorm.nn._precision import FullPrecision
@@ -117,6 +117,7 @@ class DecorrelatedLayer(Guarded, Modes, FullPrecision):
         )
         if batch is not None and training and self.track_running_stats and not recomputing():
             if self._accumulated is not None:
+                check_accumulable()
                 self._accumulated.append(batch)
             else:
                 self._update(batch)

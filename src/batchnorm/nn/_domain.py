@@ -87,7 +87,6 @@ class DomainLayer(Guarded):
         input: Tensor,  # noqa: A002
         domain: int | Tensor | None = None,
         residual: Tensor | None = None,
-        *,
         mask: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> Tensor:

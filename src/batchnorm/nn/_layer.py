@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import functional, ops
 from batchnorm._moments import Moments
-from batchnorm.errors import ShapeError
+from batchnorm.errors import ShapeError, TransformError
 from batchnorm.functional._apply import AffineParameters, evaluate, measure, train
 from batchnorm.functional._batch import Batch
 from batchnorm.functional._checks import (
@@ -138,7 +138,7 @@ class Layer(Guarded, Modes, FullPrecision, Debiasing, _BatchNorm):
         self,
         input: Tensor,  # noqa: A002
         residual: Tensor | None = None,
-        *,
+        # Not by keyword only: the older exporter to ONNX gives a model all arguments by position.
         mask: Tensor | None = None,
         sample_weight: Tensor | None = None,
     ) -> Tensor:
@@ -175,6 +175,7 @@ class Layer(Guarded, Modes, FullPrecision, Debiasing, _BatchNorm):
             if not (training and self.track_running_stats) or recomputing():
                 return train(batch, affine, eps, None, options)
             if self._accumulated is not None:
+                check_accumulable()
                 y, moments = measure(batch, affine, eps, options.epilogue)
                 self._accumulated.append(moments)
                 return y
@@ -301,6 +302,20 @@ def check_ndim(x: Tensor, ndims: tuple[int, ...]) -> None:
         raise ShapeError(
             f"expected {expected} input (got {x.ndim}D input) of shape (N, C, *), "
             f"got {tuple(x.shape)}: use the layer for 1d, 2d or 3d that fits"
+        )
+
+
+def check_accumulable() -> None:
+    """Refuse to keep moments that are nothing outside a transform.
+
+    Raises:
+        TransformError: a transform of `torch.func` is at work.
+    """
+    if ops.transformed_by_func():
+        raise TransformError(
+            "accumulate_statistics keeps the moments of every micro-batch, which a transform of "
+            "torch.func gives nobody, got vmap, grad, vjp or jvp around the layer: take the "
+            "moments that batchnorm.functional.normalize returns, and update_running_"
         )
 
 

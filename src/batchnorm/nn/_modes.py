@@ -3,6 +3,7 @@
 from typing import Self
 
 from torch import nn
+from torch.nn.parameter import UninitializedBuffer
 
 from batchnorm.errors import OptionError
 
@@ -16,8 +17,14 @@ class Modes(nn.Module):
 
     @property
     def affine_frozen(self) -> bool:
-        """Whether `freeze` has frozen weight and bias too."""
-        return self._required_grad is not None
+        """Whether the layer is frozen with weight and bias: neither requires a gradient.
+
+        Read from the parameters, whoever has set their `requires_grad`.
+        """
+        learning = [parameter.requires_grad for parameter in self.parameters()]
+        if not learning:  # nothing to read from
+            return self._required_grad is not None
+        return self.frozen and not any(learning)
 
     def freeze(self, affine: bool = False) -> Self:
         """Normalize with the running statistics, and leave them alone, in training too.
@@ -46,16 +53,22 @@ class Modes(nn.Module):
                 "freeze needs running statistics, got a layer with track_running_stats=False: "
                 "make it with track_running_stats=True and train or recalibrate it first"
             )
+        if isinstance(self.running_mean, UninitializedBuffer):
+            raise OptionError(
+                "freeze needs running statistics, got a lazy layer that has none yet: "
+                "train it first, or load a state"
+            )
         if self.adapting:
             raise OptionError(
                 "freeze needs a layer that takes its running statistics, got an adapting one: "
                 "call adapt(False) first"
             )
         self.frozen = True
-        if affine and self._required_grad is None:
+        if affine:
+            before = self._required_grad or {}
             self._required_grad = {
-                name: parameter.requires_grad
-                for name, parameter in self.named_parameters(recurse=False)
+                name: parameter.requires_grad or before.get(name, False)
+                for name, parameter in self.named_parameters()
             }
             self.requires_grad_(False)
         return self
@@ -63,13 +76,16 @@ class Modes(nn.Module):
     def unfreeze(self) -> Self:
         """Undo `freeze`, and give weight and bias back the `requires_grad` they had.
 
+        A parameter that somebody has made to learn in the meantime goes on learning.
+
         Returns:
             The layer.
         """
         self.frozen = False
         if self._required_grad is not None:
-            for name, parameter in self.named_parameters(recurse=False):
-                parameter.requires_grad_(self._required_grad.get(name, True))
+            for name, parameter in self.named_parameters():
+                if not parameter.requires_grad:
+                    parameter.requires_grad_(self._required_grad.get(name, True))
             self._required_grad = None
         return self
 

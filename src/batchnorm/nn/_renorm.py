@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Unpack
 import torch
 from torch import Tensor
 
-from batchnorm import functional
+from batchnorm import functional, ops
 from batchnorm.errors import OptionError
 from batchnorm.functional._apply import AffineParameters
 from batchnorm.functional._batch import Batch
@@ -101,7 +101,8 @@ class _Renorm(Layer):
         )
         if recomputing():
             return self._as_before(batch_mean, r, d)
-        if self.track_running_stats and not torch.compiler.is_compiling():
+        watched = torch.compiler.is_compiling() or ops.transformed_by_func()
+        if self.track_running_stats and not watched:  # what those find is nothing outside
             if self._recent is None:
                 self._recent = deque(maxlen=8)
             self._recent.append((batch_mean, r, d))

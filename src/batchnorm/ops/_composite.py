@@ -10,6 +10,7 @@ from torch import Tensor
 from batchnorm import _axes
 from batchnorm.kernels import Call, RunningStats
 from batchnorm.kernels._activations import activate
+from batchnorm.ops._watch import exporting
 
 
 def forward(
@@ -60,8 +61,9 @@ def affine(call: Call) -> Tensor:
     if call.mean.dtype.itemsize > dtype.itemsize:
         return forward(call, dtype=dtype)[0]
     m, v, w, b = (_in(dtype, t) for t in (call.mean, call.var, call.weight, call.bias))
-    z = torch.nn.functional.batch_norm(call.x, m, v, w, b, False, 0.0, call.eps)
-    return activate(z if call.residual is None else z + call.residual, *call.epilogue)
+    x = _to(dtype, call.x)  # runtimes want one dtype for all of them
+    z = torch.nn.functional.batch_norm(x, m, v, w, b, False, 0.0, call.eps)
+    return _finish(z, call)
 
 
 def train(call: Call, running: RunningStats) -> Tensor:
@@ -73,18 +75,29 @@ def train(call: Call, running: RunningStats) -> Tensor:
     """
     assert isinstance(running.momentum, float | int)  # noqa: S101 -- the layers have seen to it
     dtype = portable(call.x)
-    w, b = _in(dtype, call.weight), _in(dtype, call.bias)
+    x, w, b = _to(dtype, call.x), _in(dtype, call.weight), _in(dtype, call.bias)
     z = torch.nn.functional.batch_norm(
-        call.x, running.mean, running.var, w, b, True, running.momentum, call.eps
+        x, running.mean, running.var, w, b, True, running.momentum, call.eps
     )
     if running.counter is not None:
         running.counter.add_(1)
-    return activate(z if call.residual is None else z + call.residual, *call.epilogue)
+    return _finish(z, call)
+
+
+def _finish(z: Tensor, call: Call) -> Tensor:
+    """Add the residual and activate, in the dtype of the arithmetic, and round once."""
+    z = z if call.residual is None else z + call.residual
+    return _to(call.x.dtype, activate(z, *call.epilogue))
 
 
 def portable(x: Tensor) -> torch.dtype:
     """Return the dtype of arithmetic that runtimes have which serve `x`: many have no float64."""
     return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def arithmetic(x: Tensor) -> torch.dtype:
+    """Return the dtype to compute in: float64 here, and in a program one that runtimes have."""
+    return portable(x) if exporting() else torch.float64
 
 
 def _in(dtype: torch.dtype, found: Tensor | None) -> Tensor | None:

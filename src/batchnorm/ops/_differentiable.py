@@ -16,7 +16,7 @@ from batchnorm.kernels import (
     RunningStats,
 )
 from batchnorm.kernels._activations import needs_residual, slope_at
-from batchnorm.ops import _composite, _move
+from batchnorm.ops import _captured, _composite, _move
 from batchnorm.ops._double_backward import double_backward
 from batchnorm.ops._schemas import backward_op, forward_op
 from batchnorm.ops._watch import exporting, is_plain_eager, recording_program, transformed
@@ -62,8 +62,7 @@ def _observed(call: Call) -> Forward:
         y = _composite.affine(call)
         return Forward(y, cast("Tensor", None), None)  # they were given, and nobody asks
     if exported or (not compiling and transformed()):
-        dtype = _composite.portable(call.x) if exported else torch.float64
-        y, statistics = _composite.forward(call, dtype=dtype)
+        y, statistics = _composite.forward(call, dtype=_composite.arithmetic(call.x))
         return Forward(y, statistics, None)
     return Forward(*forward_op(*call))
 
@@ -75,12 +74,16 @@ def weighted(call: Call, weights: Tensor) -> tuple[Tensor, Tensor]:
         call: the arguments, without a population mean and variance.
         weights: how often each value counts, shape ``(N, 1, *)``.
     """
-    dtype = _composite.portable(call.x) if exporting() else torch.float64
-    return _composite.forward(call, weights, dtype)
+    return _composite.forward(call, weights, _composite.arithmetic(call.x))
 
 
 def update_(running: RunningStats, mean: Tensor, var: Tensor, count: int | Tensor) -> None:
     """Do what `kernels.update_` does, as one operator where a dispatch mode observes it."""
+    if _captured.transformed_by_func():
+        _captured.update_(running, mean, var, count)
+        return
+    if torch.compiler.is_compiling():
+        running = _captured.without_captured_counter(running)
     counted = (
         not torch.compiler.is_compiling()
         and _C._len_torch_dispatch_stack() > 0

@@ -58,4 +58,14 @@ def recording_program() -> bool:
     They find batch normalization by torch's operator. An exporter to ONNX does not: in training it
     would make another function of that operator, with the variance that the buffers keep.
     """
-    return torch.compiler.is_exporting() and not torch.onnx.is_in_onnx_export()
+    return torch.compiler.is_exporting() and not exporting_onnx()
+
+
+def exporting_onnx() -> bool:
+    """Whether the program becomes one of ONNX."""
+    return torch.onnx.is_in_onnx_export()
+
+
+# To be asked as it stands: Dynamo, by which the exporter tries again, takes torch's answer for no.
+# The decorator that sets this loads Dynamo, which takes seconds.
+exporting_onnx._dynamo_marked_constant = True  # type: ignore[attr-defined]
