@@ -158,7 +158,7 @@ REFUSED = {
     "raise": (lambda: BatchNorm2d(3, nonfinite="raise"), {}, "got nonfinite='raise'"),
     "mask": (lambda: BatchNorm2d(3), {"mask": torch.ones(4, 8, 8).bool()}, "got a mask"),
     "weights": (lambda: BatchNorm2d(3), {"sample_weight": torch.ones(4)}, "or sample_weight"),
-    "renorm": (lambda: nn.BatchRenorm2d(3), {}, "got batch renormalization, .* eval"),
+    "renorm": (lambda: nn.BatchRenorm2d(3), {}, "got BatchRenorm2d, .* eval"),
 }
 
 

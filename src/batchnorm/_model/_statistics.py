@@ -12,7 +12,6 @@ from batchnorm.functional import Comoments
 from batchnorm.nn import Layer
 from batchnorm.nn._decorrelated import DecorrelatedLayer
 
-Normalizing = _BatchNorm | DecorrelatedLayer
 _RUNNING = "running_"
 
 
@@ -39,12 +38,12 @@ def population_of(moments: Moments | Comoments, correction: int) -> Population:
     return Population(moments.mean, Moments(*moments).variance(correction))
 
 
-def correction_of(layer: Normalizing) -> int:
+def correction_of(layer: _BatchNorm) -> int:
     """Return what the layer's running variance subtracts from the count; torch's is 1."""
     return layer.correction if isinstance(layer, Layer) else 1
 
 
-def buffer_names(layer: Normalizing) -> tuple[str, str]:
+def buffer_names(layer: _BatchNorm) -> tuple[str, str]:
     """Return the names of the buffers with the mean and the variance or covariance.
 
     Example:
@@ -55,24 +54,24 @@ def buffer_names(layer: Normalizing) -> tuple[str, str]:
     return "running_mean", "running_cov" if covariance else "running_var"
 
 
-def buffers(layer: Normalizing) -> Population:
+def buffers(layer: _BatchNorm) -> Population:
     """Return the buffers themselves, of a layer that has them."""
     mean, var = (getattr(layer, name) for name in buffer_names(layer))
     return Population(cast("Tensor", mean), cast("Tensor", var))
 
 
-def has_buffers(layer: Normalizing) -> bool:
+def has_buffers(layer: _BatchNorm) -> bool:
     """Return whether a layer has running statistics."""
     return all(getattr(layer, name) is not None for name in buffer_names(layer))
 
 
-def set_buffers(layer: Normalizing, mean: Tensor | None, var: Tensor | None) -> None:
+def set_buffers(layer: _BatchNorm, mean: Tensor | None, var: Tensor | None) -> None:
     """Put other buffers in their place; without any, a layer normalizes with the batch."""
     for name, value in zip(buffer_names(layer), (mean, var), strict=True):
         setattr(layer, name, value)
 
 
-def in_use(layer: Normalizing) -> Population:
+def in_use(layer: _BatchNorm) -> Population:
     """Return what the layer takes for the population's statistics in evaluation, in float64."""
     mean, var = buffers(layer)
     if isinstance(layer, Layer):
@@ -91,7 +90,7 @@ def other_statistics(module: nn.Module) -> str:
     """
     held = dict(module._buffers.items())  # noqa: SLF001 -- a scripted one has no more than this
     kept = {name for name, value in held.items() if value is not None}
-    if isinstance(module, Normalizing) or not any(name.startswith(_RUNNING) for name in kept):
+    if isinstance(module, _BatchNorm) or not any(name.startswith(_RUNNING) for name in kept):
         return ""
     if isinstance(module, _InstanceNorm):
         return "instance normalization, whose statistics are of single samples"

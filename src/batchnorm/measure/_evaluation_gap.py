@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Module
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import _axes
 from batchnorm._model._borrow import Loan, borrowed
@@ -14,7 +15,6 @@ from batchnorm._model._call import Forward, feeder, tensors
 from batchnorm._model._find import check_initialized, is_batch_norm, unwrapped
 from batchnorm._model._record import Record
 from batchnorm._model._statistics import (
-    Normalizing,
     buffers,
     has_buffers,
     other_statistics,
@@ -108,7 +108,7 @@ def evaluation_gap(model: Module, batch: Any, *, forward: Forward | None = None)
     layers = {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, Normalizing) and has_buffers(module)
+        if isinstance(module, _BatchNorm) and has_buffers(module)
     }
     strange = {n: m for n, m in model.named_modules() if other_statistics(m)}
     others = [name for name, module in strange.items() if not is_batch_norm(module)]
@@ -136,7 +136,7 @@ def evaluation_gap(model: Module, batch: Any, *, forward: Forward | None = None)
 class _Gap:
     """Lets a layer normalize with the batch, and compares each output with the other one."""
 
-    def __init__(self, name: str, layer: Normalizing, loan: Loan) -> None:
+    def __init__(self, name: str, layer: _BatchNorm, loan: Loan) -> None:
         self._name = name
         self._layer = layer
         self._buffers = buffers(layer)
@@ -172,7 +172,7 @@ class _Gap:
             )
 
 
-def _is_frozen(model: Module, layer: Normalizing) -> bool:
+def _is_frozen(model: Module, layer: _BatchNorm) -> bool:
     if isinstance(layer, Modes) and layer.frozen:
         return True
     return model.training and not layer.training

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -18,7 +18,8 @@ from batchnorm._model._record import Record
 from batchnorm._moments import Moments
 from batchnorm.errors import CountError, DataError, MeasurementError
 from batchnorm.measure._layers import check_names
-from batchnorm.nn._input import input_moments
+from batchnorm.nn._decorrelated import DecorrelatedLayer
+from batchnorm.nn._input import channel_moments
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ def statistics_noise(
     """
     check_batches(batches, again=False)
     model = unwrapped(model)
-    layers = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
+    layers = {name: m for name, m in model.named_modules() if _is_measured(m)}
     wanted = check_names(names, layers, "batch-norm layers")
     seen: dict[str, list[Moments]] = {name: [] for name in wanted}
     call = feeder(model, forward)
@@ -156,6 +157,11 @@ def statistics_noise(
     return StatisticsNoise(tuple(_noise(name, found) for name, found in seen.items() if found))
 
 
+def _is_measured(module: Module) -> TypeGuard[_BatchNorm]:
+    """Return whether a layer normalizes each channel by itself."""
+    return isinstance(module, _BatchNorm) and not isinstance(module, DecorrelatedLayer)
+
+
 class _Reader:
     """Collects the moments of what reaches the layers."""
 
@@ -164,7 +170,7 @@ class _Reader:
         self._calls: dict[str, list[Moments]] = {}
 
     def read(self, name: str, input: Tensor, *_: object, **options: Any) -> None:  # noqa: A002 -- torch's name
-        moments = input_moments(self._layers[name], input, options)
+        moments = channel_moments(self._layers[name], input, options)
         if moments.count == 1:
             raise CountError(
                 "the variance of a mini-batch needs more than one value per channel, got shape "

@@ -80,4 +80,4 @@ def _layers(model: nn.Module) -> list[Layer | DecorrelatedLayer]:
 
 
 def _normalizes(module: nn.Module) -> bool:
-    return isinstance(module, (_BatchNorm, DecorrelatedLayer)) and module.track_running_stats
+    return isinstance(module, _BatchNorm) and module.track_running_stats

@@ -4,9 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm import functional
 from batchnorm._moments import Moments
+from batchnorm.errors import OptionError
 from batchnorm.functional import Comoments
 from batchnorm.functional._decorrelate import check_groups, check_shrinkage
 from batchnorm.functional._whitening import check_method
@@ -14,20 +16,25 @@ from batchnorm.nn._layer import Device, check_accumulable, check_ndim, recomputi
 from batchnorm.nn._layout import laid_out
 from batchnorm.nn._modes import Modes
 from batchnorm.nn._precision import FullPrecision
-from batchnorm.nn._tools._guard import Guarded
+from batchnorm.nn._tools._guard import Guarded, is_start
 from batchnorm.nn._tools._programs import check_exported, node, traced
 from batchnorm.nn._tools._quantization import register_fusers
 
 
-class DecorrelatedLayer(Guarded, Modes, FullPrecision):
-    """The constructor and the forward; subclasses say what they take."""
+class DecorrelatedLayer(Guarded, Modes, FullPrecision, _BatchNorm):
+    """The constructor and the forward; subclasses say what they take.
+
+    An instance of torch's base, so that tools that reset or freeze batch normalization find it.
+    """
+
+    _like_torch = "never"
 
     _ndims: tuple[int, ...]
     _full_precision = ("running_mean", "running_cov")
     _accumulated: list[Comoments] | None = None
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
+    weight: nn.Parameter | None  # type: ignore[assignment] # it may be `None` in torch's too
+    bias: nn.Parameter | None  # type: ignore[assignment]
     running_mean: Tensor | None
     running_cov: Tensor | None
     num_batches_tracked: Tensor | None
@@ -50,7 +57,7 @@ class DecorrelatedLayer(Guarded, Modes, FullPrecision):
         check_method(method)
         check_groups(num_features, groups)
         check_shrinkage(shrinkage)
-        super().__init__()
+        nn.Module.__init__(self)  # not torch's base, which would make a running variance
         self.num_features = num_features
         self.eps = eps
         self.momentum = momentum
@@ -74,13 +81,34 @@ class DecorrelatedLayer(Guarded, Modes, FullPrecision):
         self._restore_float32()
         self.reset_parameters()
 
+    @property
+    def running_var(self) -> Tensor | None:
+        """Variance of each channel, the diagonal of the covariance, shape ``(C,)``."""
+        cov = self.running_cov
+        return None if cov is None else cov.diagonal(dim1=-2, dim2=-1).flatten()
+
+    @running_var.setter
+    def running_var(self, value: Tensor | None) -> None:
+        if self.running_cov is None or not is_start(value, 1.0):
+            raise OptionError(
+                "the variances of a layer that decorrelates are part of its running_cov, got "
+                "others to put in their place: set running_cov"
+            )
+        self._start_covariance(self.running_cov)
+
     def reset_running_stats(self) -> None:
-        """Set the running statistics and the counter to their start."""
-        for buffer in (self.running_mean, self.running_cov, self.num_batches_tracked):
+        """Set the running statistics and the counter to their start, unless they are frozen."""
+        if not self._starts_anew():
+            return
+        for buffer in (self.running_mean, self.num_batches_tracked):
             if buffer is not None:
                 buffer.zero_()
         if self.running_cov is not None:
-            self.running_cov.diagonal(dim1=-2, dim2=-1).fill_(1.0)
+            self._start_covariance(self.running_cov)
+
+    @staticmethod
+    def _start_covariance(cov: Tensor) -> None:
+        cov.zero_().diagonal(dim1=-2, dim2=-1).fill_(1.0)
 
     def reset_parameters(self) -> None:
         """Set the scale and shift to 1 and 0, and the running statistics to their start."""

@@ -1,7 +1,7 @@
 """Moments of the input that reaches a layer."""
 
 from collections.abc import Mapping
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,20 +14,8 @@ from batchnorm.nn._decorrelated import DecorrelatedLayer
 from batchnorm.nn._layer import Layer
 
 
-@overload
-def input_moments(layer: _BatchNorm, x: Tensor, options: Mapping[str, Any]) -> Moments: ...
-
-
-@overload
-def input_moments(
-    layer: _BatchNorm | DecorrelatedLayer, x: Tensor, options: Mapping[str, Any]
-) -> Moments | Comoments: ...
-
-
 @torch.no_grad()
-def input_moments(
-    layer: _BatchNorm | DecorrelatedLayer, x: Tensor, options: Mapping[str, Any]
-) -> Moments | Comoments:
+def input_moments(layer: _BatchNorm, x: Tensor, options: Mapping[str, Any]) -> Moments | Comoments:
     """Return the exact moments of the values that count in an input.
 
     Args:
@@ -37,6 +25,12 @@ def input_moments(
     """
     if isinstance(layer, DecorrelatedLayer):
         return Comoments.of(x.detach(), layer.groups)
+    return channel_moments(layer, x, options)
+
+
+@torch.no_grad()
+def channel_moments(layer: _BatchNorm, x: Tensor, options: Mapping[str, Any]) -> Moments:
+    """Return what `input_moments` does, of a layer that takes each channel by itself."""
     if _axes.count(x.shape) < 2:  # noqa: PLR2004 -- nothing to normalize
         return Moments.of(x)
     mask = sample_weight = None

@@ -1,6 +1,5 @@
 """Layer: what all batch normalization layers of this package share: options, state, forward."""
 
-import sys
 from typing import Any, TypedDict
 
 import torch
@@ -26,7 +25,7 @@ from batchnorm.kernels import RunningStats
 from batchnorm.nn._debias import Debiasing
 from batchnorm.nn._modes import Modes
 from batchnorm.nn._precision import REDUCED_PRECISION, FullPrecision
-from batchnorm.nn._tools._guard import Guarded, check_start_anew, warn_frozen
+from batchnorm.nn._tools._guard import Guarded
 from batchnorm.nn._tools._programs import check_switchable, node, traced
 
 _USUAL = {
@@ -257,9 +256,7 @@ class Layer(Guarded, Modes, FullPrecision, Debiasing, _BatchNorm):
 
     def reset_running_stats(self) -> None:
         """Set the running statistics and the counters to their start, unless they are frozen."""
-        check_start_anew(self, sys._getframe(1).f_code)  # noqa: SLF001 -- who asks
-        if self.frozen:
-            warn_frozen("reset_running_stats")
+        if not self._starts_anew():
             return
         super().reset_running_stats()
         skipped = self._buffers.get("batches_skipped")

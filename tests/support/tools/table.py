@@ -20,7 +20,7 @@ from support.tools.nets import OPTIONS
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "other-tools.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 TOOLS = {**by_torch.TOOLS, **by_packages.TOOLS}
-_WAY = re.compile(r"batchnorm\.(\w+)\(|after (eval)\(\)|x\.(to_dense)\(\)")
+_WAY = re.compile(r"batchnorm\.(\w+)\(|after (eval)\(\)|x\.(to_dense)\(\)|give (dynamo=False)")
 
 
 def cell(tool, option):
@@ -29,11 +29,20 @@ def cell(tool, option):
         warnings.simplefilter("ignore")
         try:
             return TOOLS[tool](option)
-        except BatchNormError as error:
-            refusal = str(error)
+        except Exception as error:  # whatever the tool makes of an error of ours
+            if (ours := _ours(error)) is None:
+                raise
+            refusal = str(ours)
     ways = [way for found in _WAY.findall(refusal) for way in found if way]
     assert ways, f"{tool}, {option}: an error without a way out: {refusal}"
     return " or ".join(f"`{way}`" for way in dict.fromkeys(ways))
+
+
+def _ours(error):
+    """Return the error of ours that is behind one, as the exporters wrap what a model raises."""
+    while error is not None and not isinstance(error, BatchNormError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def table(cells):

@@ -68,10 +68,18 @@ class Guarded(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Set an attribute, unless that would start frozen statistics anew."""
-        if name in _START and self.__dict__.get("frozen") and _all_are(value, _START[name]):
-            warn_frozen(f"setting {name} to its start")
+        if name in _START and self.__dict__.get("frozen") and is_start(value, _START[name]):
+            _warn_frozen(f"setting {name} to its start")
             return
         super().__setattr__(name, value)
+
+    def _starts_anew(self) -> bool:
+        """Return whether the caller's caller may start the running statistics anew."""
+        _check_start_anew(self, sys._getframe(2).f_code)  # noqa: SLF001 -- who asks
+        if self.__dict__.get("frozen"):
+            _warn_frozen("reset_running_stats")
+            return False
+        return True
 
     def _remember_call(self) -> None:
         """Remember that a call has given more than torch's layer takes."""
@@ -115,7 +123,7 @@ def _check_reader(layer: Guarded, name: str, frame: FrameType) -> None:
     if name == "rule":
         _check_rule(layer, module)
         return
-    check_start_anew(layer, code)
+    _check_start_anew(layer, code)
     if not _REBUILT_FROM.issubset(code.co_names):
         return
     called = code.co_qualname if code.co_name == "__init__" else code.co_name
@@ -128,7 +136,7 @@ def _check_reader(layer: Guarded, name: str, frame: FrameType) -> None:
             )
 
 
-def check_start_anew(layer: Guarded, code: CodeType) -> None:
+def _check_start_anew(layer: Guarded, code: CodeType) -> None:
     """Refuse to start the statistics of all domains anew for a pass that sees some of them."""
     if layer._one_of_several and code.co_name in _START_ANEW:  # noqa: SLF001 -- a layer's own flag
         raise OptionError(
@@ -157,11 +165,12 @@ def _check_by_type(layer: Guarded, fn: Any) -> None:
         )
 
 
-def _all_are(values: Any, start: float) -> bool:
+def is_start(values: Any, start: float) -> bool:
+    """Return whether somebody gives running statistics as they are at the start."""
     return type(values) is Tensor and not values.is_meta and bool((values == start).all())
 
 
-def warn_frozen(what: str) -> None:
+def _warn_frozen(what: str) -> None:
     """Say that frozen statistics stay as they are."""
     warnings.warn(
         f"{what} leaves a frozen layer's running statistics alone, also when a tool does it that "

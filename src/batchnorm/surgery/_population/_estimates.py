@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._model._statistics import (
-    Normalizing,
     Population,
     buffers,
     correction_of,
@@ -46,7 +46,7 @@ def estimated(layers: Layers, method: Method, seen: dict[str, Seen]) -> dict[str
     return found
 
 
-def _check_fit(name: str, layer: Normalizing, population: Population) -> None:
+def _check_fit(name: str, layer: _BatchNorm, population: Population) -> None:
     for statistic, buffer in zip(population, buffers(layer), strict=True):
         if not torch.isfinite(statistic.to(buffer.dtype)).all():
             raise DataError(
@@ -56,7 +56,7 @@ def _check_fit(name: str, layer: Normalizing, population: Population) -> None:
 
 
 def write(
-    layer: Normalizing,
+    layer: _BatchNorm,
     population: Population,
     batches: int | None,
     copy: Callable[[Tensor, Tensor], object] = Tensor.copy_,
@@ -76,7 +76,7 @@ def write(
         copy(counter, torch.tensor(batches))
 
 
-def distance_in_words(layer: Normalizing, population: Population) -> str:
+def distance_in_words(layer: _BatchNorm, population: Population) -> str:
     """Return in words how far the layer's statistics are from others."""
     old, new = ((each.mean.cpu(), each.variances.cpu()) for each in (in_use(layer), population))
     steps = (new[0] - old[0]).abs() / (new[1] + layer.eps).sqrt()

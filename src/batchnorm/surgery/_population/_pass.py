@@ -7,9 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._model._borrow import Loan
-from batchnorm._model._statistics import Normalizing, correction_of, set_buffers
+from batchnorm._model._statistics import correction_of, set_buffers
 from batchnorm.errors import CountError, NonFiniteError
 from batchnorm.functional import Comoments
 from batchnorm.nn._input import input_moments
@@ -146,7 +147,7 @@ class StatisticsPass:
         for hook in hooks:  # after an exception the loan takes them off
             hook.remove()
 
-    def _of_batch(self, layer: Normalizing, calls: list[tuple[Parts, int]]) -> Seen:
+    def _of_batch(self, layer: _BatchNorm, calls: list[tuple[Parts, int]]) -> Seen:
         """Return what a batch showed a layer, which it may have called several times."""
         first, *rest = (moments for moments, _ in calls)
         kept = self._method.keep(merged(first, *rest), correction_of(layer))

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch.nn import Module
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._model._find import unwrapped
 from batchnorm._model._statistics import (
-    Normalizing,
     correction_of,
     has_buffers,
     in_use,
@@ -103,7 +103,7 @@ def _changes(model: Module, layers: Layers) -> Iterator[Change]:
     for name, module in model.named_modules():
         if name in layers:
             yield Change(name, "pooled")
-        elif isinstance(module, Normalizing):
+        elif isinstance(module, _BatchNorm):
             yield Change(name, LEFT_ALONE, "no running statistics")
         elif reason := other_statistics(module):
             yield Change(name, LEFT_ALONE, reason)
@@ -113,7 +113,7 @@ def _layers(model: Module) -> Layers:
     return {
         name: module
         for name, module in unwrapped(model).named_modules()
-        if isinstance(module, Normalizing) and has_buffers(module)
+        if isinstance(module, _BatchNorm) and has_buffers(module)
     }
 
 
@@ -140,7 +140,7 @@ def _count(count: int | Mapping[str, int], name: str) -> int:
     return count[name]
 
 
-def _pooled(layers: list[Normalizing], counts: list[int], name: str) -> Parts:
+def _pooled(layers: list[_BatchNorm], counts: list[int], name: str) -> Parts:
     parts: list[Parts] = []
     for layer, count in zip(layers, counts, strict=True):
         degrees = count - correction_of(layer)
@@ -157,5 +157,5 @@ def _pooled(layers: list[Normalizing], counts: list[int], name: str) -> Parts:
     return merged(*(type(part)(*(each.to(device) for each in part)) for part in parts))
 
 
-def _batches(layer: Normalizing) -> int:
+def _batches(layer: _BatchNorm) -> int:
     return 0 if layer.num_batches_tracked is None else int(layer.num_batches_tracked)

@@ -4,14 +4,15 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from torch.nn import Module
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from batchnorm._model._find import check_initialized, unwrapped
-from batchnorm._model._statistics import Normalizing, has_buffers, other_statistics
+from batchnorm._model._statistics import has_buffers, other_statistics
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn._modes import Modes
 from batchnorm.surgery._record import LEFT_ALONE, Change
 
-Layers = dict[str, Normalizing]
+Layers = dict[str, _BatchNorm]
 _READERS = "torch.ao.nn.intrinsic.qat"  # whose modules take the statistics of a layer inside
 _QUANTIZED = "torch.ao.nn.quantized"
 
@@ -55,7 +56,7 @@ def targets(model: Module, names: Iterable[str] | None) -> Targets:
         SurgeryError: there is no layer to take, or the model has uninitialized lazy modules.
     """
     check_initialized(model, SurgeryError)
-    norms = {name: m for name, m in model.named_modules() if isinstance(m, Normalizing)}
+    norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
     reasons = {
         name: _why_not(model, name, m) if name in norms else other_statistics(m)
         for name, m in model.named_modules()
@@ -79,7 +80,7 @@ def targets(model: Module, names: Iterable[str] | None) -> Targets:
 def _named(model: Module, name: str) -> Module:
     """Return the layer of that name, which may be the second name of a shared one."""
     layer = dict(model.named_modules(remove_duplicate=False)).get(name)
-    if not isinstance(layer, Normalizing):
+    if not isinstance(layer, _BatchNorm):
         found = "no module" if layer is None else f"a {type(layer).__name__}"
         raise OptionError(
             f"names must be those of batch-norm layers, got {name!r}, which is {found}: "
@@ -93,7 +94,7 @@ def _named(model: Module, name: str) -> Module:
     return layer
 
 
-def _why_not(model: Module, name: str, layer: Normalizing) -> str:
+def _why_not(model: Module, name: str, layer: _BatchNorm) -> str:
     """Return why a layer must be left alone, or nothing."""
     if not has_buffers(layer):
         return "no running statistics"
