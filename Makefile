@@ -23,7 +23,8 @@ test-all: $(READY)  ## the default tests and the slow ones
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 tools: $(READY)  ## install other people's packages, which some tests run with and else skip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,tools]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt \
+	  $$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["tools"])')
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

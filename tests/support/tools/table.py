@@ -67,7 +67,7 @@ def written():
 
 def run(words):
     """Write the rows anew whose tools have one of the words in their names; all, without words."""
-    cells, silent = written(), []
+    cells, silent = {}, []
     for tool in (t for t in TOOLS if not words or any(word in t for word in words)):
         for option in OPTIONS:
             try:
@@ -78,7 +78,7 @@ def run(words):
         raise SystemExit("\n".join(silent))
     text = PAGE.read_text(encoding="utf-8")
     before, after = text[: text.index(BEGIN)], text[text.index(END) :]
-    PAGE.write_text(f"{before}{BEGIN}\n{table(cells)}\n{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{BEGIN}\n{table(written() | cells)}\n{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
