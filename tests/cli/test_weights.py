@@ -230,3 +230,15 @@ def test_a_pickled_model_is_one_plain_line_in_every_command(here, capsys, comman
     assert "\x1b" not in found.err
     assert "weights_only" not in found.err
     assert "save model.state_dict()" in found.err
+
+
+def test_weights_of_a_complex_model_load(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2, dtype=torch.complex64), torch.nn.Linear(2, 2))
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    other = torch.nn.Sequential(torch.nn.Linear(2, 2, dtype=torch.complex64), torch.nn.Linear(2, 2))
+    assert _weights.load(other, tmp_path / "w.pt") == ""
+    assert torch.equal(other[0].weight, model[0].weight)
+    with pytest.raises(DataError, match=r"0\.weight, got torch.complex64: save the real part"):
+        _weights.load(
+            torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)), tmp_path / "w.pt"
+        )

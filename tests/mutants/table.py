@@ -46,8 +46,8 @@ TRANSFORM = [
     ),
     Mutant(
         "slope of leaky relu on the wrong side",
-        "torch.full_like(z, epilogue.alpha), torch.ones_like(z)",
-        "torch.ones_like(z), torch.full_like(z, epilogue.alpha)",
+        "torch.where(z <= 0, torch.full_like(z, a), torch.ones_like(z))",
+        "torch.where(z <= 0, torch.ones_like(z), torch.full_like(z, a))",
         "nn/test_contract.py",
         "the condition of a where was turned round",
         only="eager and BatchNorm-plain and gradients and leaky_relu",
@@ -300,16 +300,16 @@ SURGERY = [
     ),
     Mutant(
         "recalibration ignores a layer's correction",
-        "return moments.mean, moments.variance(correction)",
-        "return moments.mean, moments.variance(1)",
+        "return Population(moments.mean, Moments(*moments).variance(correction))",
+        "return Population(moments.mean, Moments(*moments).variance(1))",
         "surgery/test_recalibrate.py",
         "all layers of torch have 1",
         only="biased_variance or ragged",
     ),
     Mutant(
         "algorithm 2 averages biased variances",
-        "Moments(one, moments.variance(correction), zero)",
-        "Moments(one, moments.variance(), zero)",
+        "means, variances = population_of(moments, correction)",
+        "means, variances = population_of(moments, 0)",
         "surgery/test_recalibrate.py",
         "the m/(m-1) of the paper is easy to overlook",
         only="algorithm_2 or layer_by_layer_gives",
@@ -397,8 +397,8 @@ MEASURE = [
 LAB = [
     Mutant(
         "a resumed trial repeats a step",
-        "done = int(state[_STEP]) + 1",
-        "done = int(state[_STEP])",
+        "return int(step) + 1",
+        "return int(step)",
         "lab/test_training.py",
         "an index or a number of evaluations",
         only="checkpoint",
@@ -429,15 +429,15 @@ LAB = [
     ),
     Mutant(
         "a torn last line is damage",
-        'lines = path.read_bytes().split(b"\\n")[:-1]',
-        "lines = path.read_bytes().splitlines()",
+        'lines = read_plain(path).split(b"\\n")[:-1]',
+        "lines = read_plain(path).splitlines()",
         "lab/test_records.py",
         "the two differ in a file that was cut off, only",
     ),
     Mutant(
         "weights are not checked against the record",
-        'elif _digest(self._weights.read_bytes()) != history.end.get("weights"):',
-        'elif not history.end.get("weights"):',
+        'if digest == history.end.get("weights"):',
+        'if history.end.get("weights"):',
         "lab/test_store.py",
         "a checksum that is there looks like one that is right",
     ),
@@ -491,4 +491,64 @@ LAB = [
         "who comes first after a pause is slower, and nobody sees it",
     ),
 ]
-MUTANTS = [*TRANSFORM, *DERIVATIVE, *RUNNING, *MASKS, *RELATIVES, *SURGERY, *MEASURE, *LAB]
+OTHERS = [
+    Mutant(
+        "the density left out of the derivative of GELU",
+        "return below + z * density",
+        "return below",
+        "kernels/test_activations.py",
+        "the distribution function is nearly the slope",
+        only="eager and gelu",
+    ),
+    Mutant(
+        "the upper end of a hard activation forgotten",
+        "return _between(z, 0.0, 6.0)",
+        "return _between(z, 0.0, 1e9)",
+        "kernels/test_activations.py",
+        "normalized values rarely reach 6",
+        only="cpu and relu6",
+    ),
+    Mutant(
+        "a frozen layer passes for a plain one where it is to train",
+        '**_EVALUATION, "frozen": False, "correction": 1',
+        '**_EVALUATION, "correction": 1',
+        "tools/test_other_tools.py",
+        "in evaluation it is one",
+        only="convert_sync_batchnorm",
+    ),
+    Mutant(
+        "tools recognized by one name alone",
+        "_*(fuse|fold|merge|absorb|reparam|switch_to_deploy)",
+        "_*(fuse_conv_bn_eval)",
+        "tools/test_other_tools.py",
+        "the one that was reported",
+        only="recognized_by_its_name",
+    ),
+    Mutant(
+        "a tool may start the statistics of all domains anew",
+        "layer._one_of_several and code.co_name in _START_ANEW",
+        "layer._given_more and code.co_name in _START_ANEW",
+        "tools/test_other_tools.py",
+        "one flag of a layer for another",
+        only="update_bn",
+    ),
+    Mutant(
+        "a mode is quantized for training as for evaluation",
+        "found = beyond_torch(layer, training=is_qat)",
+        "found = beyond_torch(layer, training=False)",
+        "tools/test_other_tools.py",
+        "the flag stands for something else a line before",
+        only="fuse_modules_qat",
+    ),
+    Mutant(
+        "weights of a wrapper keep its prefix",
+        'part for part in name.split(".") if part not in _WRAPPERS',
+        'part for part in name.split(".")',
+        "cli/test_weights.py",
+        "torch.compile's is the rarer one",
+    ),
+]
+MUTANTS = [
+    *(*TRANSFORM, *DERIVATIVE, *RUNNING, *MASKS, *RELATIVES, *SURGERY, *MEASURE, *LAB),
+    *OTHERS,
+]

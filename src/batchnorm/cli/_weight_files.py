@@ -147,8 +147,6 @@ def _unfit(value: Any) -> str | None:
         return "sparse or nested: save value.to_dense()"
     if value.is_meta:
         return "a tensor on the device meta: save the model with its values"
-    if value.is_complex():
-        return "complex: batch normalization has no complex weights, check the file"
     return None
 
 

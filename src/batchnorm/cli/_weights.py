@@ -146,9 +146,14 @@ def _check(model: nn.Module, state: Mapping[str, Any], path: Path) -> None:
     odd = [name for name, value in state.items() if _casts(ours[name], value)]
     if odd:
         name = odd[0]
+        came = state[name]
+        advice = (
+            "save the real part, or name the factory whose model is complex"
+            if came.is_complex()
+            else "scale them back to floating point first, as whatever quantized them does"
+        )
         raise DataError(
-            f"{path} needs floating-point numbers in {name}, got {state[name].dtype}: scale them "
-            "back to floating point first, as whatever quantized them does"
+            f"{path} needs real floating-point numbers in {name}, got {came.dtype}: {advice}"
         )
 
 
