@@ -6,6 +6,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 from support.layers import cases
+from support.tools.installed import let_torchvision_import
 
 # The examples are the same in every run, so that a red build can be reproduced by its name alone.
 settings.register_profile(
@@ -21,6 +22,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    let_torchvision_import()
     cases.run_on(_device(config.getoption("--device")))
     _dtype(config.getoption("--dtype"))
 

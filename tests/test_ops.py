@@ -144,7 +144,7 @@ FORWARDS = {
     "cut residual": ({"residual": cut(64, 8)}, "residual .* needs its memory"),
     "integers": ({"x": X.long()}, "x needs a floating dtype"),
     "one dimension": ({"x": X[0]}, "x needs at least 2 dimensions"),
-    "activation": ({"activation": "gelu"}, "activation must be one of identity, relu"),
+    "activation": ({"activation": "mish"}, "activation must be one of identity, relu"),
 }
 
 

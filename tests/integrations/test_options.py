@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from batchnorm import nn
+from support.tools.installed import package
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "options.md"
 DATA = {"self", "input", "inputs", "x"}
@@ -100,7 +101,7 @@ def test_onnx():
 
 
 def test_timm():
-    layers = pytest.importorskip("timm.layers", reason="the peer is not installed")
+    layers = package("timm.layers")
     check("timm", layers.BatchNormAct2d.__init__)
     for name in ("create_norm_layer", "create_norm_act_layer"):
         named = re.search(rf"`{name}\((.*?)\)`", PAGE.read_text())[1]

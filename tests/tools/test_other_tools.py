@@ -8,9 +8,13 @@ from batchnorm.errors import OptionError
 from support.tools import table
 from support.tools.nets import OPTIONS, images, trained
 
-SLOW = {"torchao: prepare_qat_pt2e, move_exported_model_to_eval"}  # a minute for each layer
+# A minute for each layer, and seconds; two of the latter stand for all in the default run.
+SLOW = {"torchao: prepare_qat_pt2e, move_exported_model_to_eval": (),
+        "torchao: prepare_pt2e, convert_pt2e": ("plain", "debias")}  # fmt: skip
 CELLS = [
-    pytest.param(tool, option, marks=[pytest.mark.slow] if tool in SLOW else [])
+    pytest.param(
+        tool, option, marks=[pytest.mark.slow] if option not in SLOW.get(tool, OPTIONS) else []
+    )
     for tool in table.TOOLS
     for option in OPTIONS
 ]
@@ -30,7 +34,7 @@ def test_a_cell_is_as_the_page_says(tool, option):
 
 def test_a_tool_that_loses_the_activation_is_found_out():
     def remade(net):
-        norm = torch.nn.BatchNorm2d(4)
+        norm = torch.nn.BatchNorm2d(4).eval()
         norm.load_state_dict(net.norm.state_dict())
         net.norm = norm
         return net

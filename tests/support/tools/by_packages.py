@@ -1,12 +1,10 @@
 """What other packages make of a network: torchao, onnxruntime, timm, Lightning, opacus, captum."""
 
 import copy
-import importlib
 import io
 import types
 import warnings
 
-import pytest
 import torch
 from torch import nn
 
@@ -17,30 +15,8 @@ from support.tools.by_torch import (
     evaluates_as,
     trains_as,
 )
+from support.tools.installed import package
 from support.tools.nets import Net, images, trained
-
-
-def package(name):
-    """Return a module of a package that need not be installed, whatever it warns of."""
-    if name.startswith("timm"):
-        declare_torchvision_operators()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip(name, reason=f"{name} is not installed", exc_type=ImportError)
-
-
-def declare_torchvision_operators():
-    """Let torchvision, whose wheels in the index are built for CUDA, import beside a CPU torch."""
-    if importlib.util.find_spec("torchvision") is None or hasattr(torch.ops.torchvision, "nms"):
-        return
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(library)
-
-
-_KEPT = []
-
 
 # ------------------------------------------------------------------------------ torchao
 

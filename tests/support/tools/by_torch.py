@@ -16,10 +16,9 @@ from torch.ao.quantization import (
     get_default_qconfig,
     quantize_fx,
 )
-from torch.fx.experimental import optimization
 from torch.optim import swa_utils
-from torch.utils import mkldnn
 
+from support.tools.installed import package
 from support.tools.nets import Each, images, trained
 
 SAME = "same"
@@ -72,7 +71,7 @@ def fuse_linear_bn_eval(option):
 
 
 def to_mkldnn(option):
-    net = trained(option)
+    net, mkldnn = trained(option), package("torch.utils.mkldnn")
     other, x = mkldnn.to_mkldnn(copy.deepcopy(net)), images(7)
     if option == "conditional":  # what it is conditioned on is not what the tool blocks
         other.each = EachOfDense()
@@ -141,7 +140,7 @@ def fx_quantization(option):
 
 def fx_fuse(option):
     net = trained(option)
-    other = optimization.fuse(net)
+    other = package("torch.fx.experimental.optimization").fuse(net)
     evaluates_as(net, other, images(7))
     return "same, not fused"
 

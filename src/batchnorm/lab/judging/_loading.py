@@ -62,11 +62,11 @@ def _understand(config: Json, path: Path, find: Find) -> tuple[Study, Plan]:
         study = find(config["study"])
         if config.get("own") is not None:
             study = UserModel(**config["own"]).adapt(study)
-        plan = Plan.from_json(config)
+        plan, usual = Plan.from_json(config), study.plan(config["task"], config["scale"])
     except (ValueError, KeyError, OptionError) as error:
         raise damaged(file, str(error)) from error
-    if plan.grid.keys() != study.axes.keys():
-        raise damaged(file, f"the study {study.name} sweeps {', '.join(study.axes) or 'nothing'}")
+    if plan.grid.keys() != usual.grid.keys():
+        raise damaged(file, f"the study {study.name} sweeps {', '.join(usual.grid) or 'nothing'}")
     trials = plan.seeds * len(study.arms) * math.prod(map(len, plan.grid.values()))
     if trials > _MOST_TRIALS:
         raise damaged(file, f"no run has {trials:,} trials")
