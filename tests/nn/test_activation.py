@@ -28,7 +28,7 @@ WAYS = [
     pytest.param(
         activation, with_residual, training, layout, backend,
         marks=[] if activation in OFTEN or backend == "eager" or (
-            activation in {"gelu", "hardswish"} and with_residual and training
+            activation == "gelu" and with_residual and training
             and layout == "contiguous"
         ) else [pytest.mark.slow],
     )

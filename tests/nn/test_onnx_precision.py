@@ -121,7 +121,7 @@ def compare(exported, model, dtype, batches):
     [
         (torch.float16, False, KINDS),
         (torch.float16, True, ("relu", "bias=False")),
-        (torch.float64, False, KINDS),
+        pytest.param(torch.float64, False, KINDS, marks=pytest.mark.slow),
         *(
             pytest.param(dtype, True, KINDS, marks=pytest.mark.slow)
             for dtype in (torch.float16, torch.float64)
@@ -142,7 +142,9 @@ def test_every_kind_of_layer(dtype, dynamo, names):
     compare(exported, model, dtype, [inputs(size).to(dtype) for size in (2, 7)])
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "dtype", [torch.float16, pytest.param(torch.bfloat16, marks=pytest.mark.slow)], ids=str
+)
 def test_layers_of_16_bits_in_a_model_of_float32(dtype):
     """In bfloat16 onnxruntime's CPU has casts and no arithmetic, and a layer needs no more."""
     names = [name for name, (_, _, given) in KINDS.items() if given is None]

@@ -8,9 +8,10 @@ from batchnorm.errors import OptionError
 from support.tools import table
 from support.tools.nets import OPTIONS, images, trained
 
-# A minute for each layer, and seconds; two of the latter stand for all in the default run.
+# A minute for each layer, and seconds; of the latter a few stand for all in the default run.
 SLOW = {"torchao: prepare_qat_pt2e, move_exported_model_to_eval": (),
-        "torchao: prepare_pt2e, convert_pt2e": ("plain", "debias")}  # fmt: skip
+        "torchao: prepare_pt2e, convert_pt2e": ("plain", "debias"),
+        "torch.onnx.export of model.half(), onnxruntime": ("activation",)}  # fmt: skip
 CELLS = [
     pytest.param(
         tool, option, marks=[pytest.mark.slow] if option not in SLOW.get(tool, OPTIONS) else []
