@@ -239,3 +239,36 @@ def test_the_relatives_remember_too():
     for x in batches(3):
         renorm(x)
     assert_close(in_use(renorm), in_use(trained()))
+
+
+def test_a_state_that_was_copied_without_its_metadata_is_known_again():
+    layer, x = trained(), batches(1, seed=4)[0]
+    wanted = layer.eval()(x)
+    bare = {name: value.clone() for name, value in layer.state_dict().items()}
+    for each in (BatchNorm1d(3, debias=True, dtype=torch.float64), layer.train()):
+        each(batches(1, seed=5)[0])
+        each.load_state_dict(bare)
+        assert_close(each.eval()(x), wanted)
+
+
+def test_a_state_that_nobody_knows_is_taken_as_it_is_and_that_is_said(caplog):
+    layer = trained()
+    layer.running_mean.add_(1.0)
+    bare = {name: value.clone() for name, value in layer.state_dict().items()}
+    bare["running_mean"] = bare["running_mean"] + 1.0
+    other = BatchNorm1d(3, debias=True, dtype=torch.float64)
+    other.load_state_dict(bare)
+    assert_close(in_use(other), stored(other))
+    assert "batches came without the metadata" in caplog.text
+
+
+@pytest.mark.parametrize("count", [0, 500])
+def test_nothing_is_said_where_the_start_does_not_matter(count, caplog):
+    layer = torch.nn.BatchNorm1d(3)
+    layer.running_mean.add_(2.0)
+    layer.num_batches_tracked.fill_(count)
+    other = BatchNorm1d(3, debias=True)
+    other.load_state_dict(dict(layer.state_dict()))
+    x = torch.randn(8, 3)
+    torch.testing.assert_close(other.eval()(x), layer.eval()(x))
+    assert not caplog.text

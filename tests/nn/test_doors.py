@@ -8,7 +8,13 @@ from torch.optim.swa_utils import update_bn
 
 import batchnorm
 from batchnorm import functional, nn
-from batchnorm.errors import BatchNormError, DeviceError, DTypeError, OptionError
+from batchnorm.errors import (
+    BatchNormError,
+    ChannelError,
+    DeviceError,
+    DTypeError,
+    OptionError,
+)
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:.*(prototype|beta state|deprecated|Sparse CSR|quantize_per).*:UserWarning"
@@ -181,3 +187,61 @@ def test_every_refusal_is_one_of_ours():
     for make, _ in KINDS.values():
         with pytest.raises(BatchNormError):
             batchnorm.functional.batch_norm(make(), None, None, training=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 2.0, 1 + 2j])
+@pytest.mark.parametrize("form", ["number", "tensor"])
+def test_a_momentum_that_is_no_weight_is_refused(form, value):
+    momentum = torch.tensor(value) if form == "tensor" else value
+    mean, var = torch.zeros(3), torch.ones(3)
+    with pytest.raises(OptionError, match="momentum must be from 0 to 1"):
+        functional.batch_norm(torch.randn(4, 3), mean, var, training=True, momentum=momentum)
+    layer = nn.BatchNorm1d(3)
+    layer.momentum = momentum
+    with pytest.raises(OptionError, match="momentum must be from 0 to 1"):
+        layer(torch.randn(4, 3))
+    assert mean.eq(0).all()
+    assert layer.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("counter", [-3, -1, 2**63 - 1])
+def test_a_counter_with_which_no_average_goes_on_is_refused(counter):
+    layer = nn.BatchNorm1d(3, momentum=None)
+    layer.num_batches_tracked.fill_(counter)
+    with pytest.raises(OptionError, match=r"from 0 to 2\*\*63 - 2 .* reset_running_stats"):
+        layer(torch.randn(4, 3))
+    assert layer.running_mean.eq(0).all()
+
+
+WRONG_STATISTICS = {
+    "whole numbers": (torch.zeros(3, dtype=torch.long), torch.ones(3), DTypeError),
+    "complex": (torch.zeros(3, dtype=torch.complex64), torch.ones(3), DTypeError),
+    "a row": (torch.zeros(1, 3), torch.ones(1, 3), ChannelError),
+    "none beside one": (None, torch.ones(3), DTypeError),
+    "another size": (torch.zeros(3), torch.ones(4), ChannelError),
+}
+
+
+@pytest.mark.parametrize("what", WRONG_STATISTICS)
+def test_running_statistics_that_are_none_are_refused(what):
+    mean, var, error = WRONG_STATISTICS[what]
+    moments = functional.normalize(torch.randn(8, 3))[1]
+    with pytest.raises(error, match="running_mean"):
+        functional.update_running_(mean, var, moments)
+    if what != "a row":
+        with pytest.raises(error, match="running_mean"):
+            functional.debiased(mean, var, 0.5)
+
+
+@pytest.mark.parametrize("gathered", [-0.1, 2.0, float("nan")])
+def test_a_gathered_weight_beyond_its_range_is_refused(gathered):
+    with pytest.raises(OptionError, match="gathered must be from 0 to 1"):
+        functional.debiased(torch.zeros(3), torch.ones(3), gathered)
+
+
+@pytest.mark.parametrize(("r_max", "d_max"), [(0.5, 5.0), (0.0, 5.0), (-1.0, 5.0), (3.0, -1.0)])
+def test_bounds_of_renormalization_are_checked(r_max, d_max):
+    with pytest.raises(OptionError, match="r_max must be at least 1 and d_max at least 0"):
+        functional.renorm_corrections(
+            torch.randn(8, 3), torch.zeros(3), torch.ones(3), r_max=r_max, d_max=d_max
+        )

@@ -1,7 +1,6 @@
 """Networks of torchvision and timm: converted, given back and folded, layer by layer."""
 
 import copy
-import importlib
 
 import pytest
 import torch
@@ -10,6 +9,7 @@ from batchnorm._model._find import is_batch_norm
 from batchnorm.nn import Layer
 from batchnorm.surgery import convert, fold, revert
 from support.models.surgery import settle
+from support.tools.installed import package
 
 TORCHVISION = (
     "densenet121", "efficientnet_b0", "mobilenet_v2", "mobilenet_v3_large", "regnet_y_400mf",
@@ -21,19 +21,11 @@ TIMM = (
 )  # fmt: skip
 NETWORKS = [("torchvision", name) for name in TORCHVISION] + [("timm", name) for name in TIMM]
 SHARED = {"densenet121": 62}  # layers whose input serves others, behind an activation
-UNKNOWN = {"mobilenetv2_100": 35, "mobilenetv3_large_100": 20}  # whose activation ours may not have
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning"),
 ]
-
-
-def package(name):
-    try:
-        return importlib.import_module(name)
-    except (ImportError, RuntimeError) as error:  # one for another build of torch raises the latter
-        pytest.skip(f"{name}, whose networks are tried here, cannot be imported: {error}")
 
 
 def build(home, name):
@@ -63,7 +55,7 @@ def test_everything_is_converted_and_comes_back(home, name):
     expected = copy.deepcopy(model).eval()(x)
     convert(model, fuse=True, example_inputs=x)
     ours = [module for module in model.modules() if isinstance(module, Layer)]
-    assert len(layers(model)) - len(ours) <= UNKNOWN.get(name, 0)
+    assert len(layers(model)) == len(ours)
     assert len(revert(model).done) == len(ours)
     assert make(model) == before
     assert list(model.state_dict()) == state

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from batchnorm._model._call import arguments
 from batchnorm._pages import obstacle, own_version, write_atomically
@@ -58,6 +59,11 @@ def write_model(model: nn.Module, path: Path, record: Record, name: str, example
         content = _program(model, example)
     else:
         state = model.state_dict()
+        if lazy := [name for name, value in state.items() if is_lazy(value)]:
+            raise OptionError(
+                f"a model whose tensors have sizes is needed, got the lazy {lazy[0]}: "
+                "let the factory pass one batch through it first"
+            )
         content = (_safetensors if path.suffix == ".safetensors" else _pickled)(state, record, name)
         _compare(state, content, path)
     write_atomically(path, content)

@@ -1,14 +1,16 @@
 """Options of a normalization, validated when they are set and not at each call."""
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from batchnorm import ops
 from batchnorm.errors import OptionError
 from batchnorm.kernels import PLAIN, Epilogue, RunningStats
 from batchnorm.kernels._activations import NAMES
 
+_LAST = 2**63 - 1
 _NONFINITE = ("skip", "propagate", "raise")
 _NUMBER = (float, int)  # a tuple: a union would be made anew at each call
 
@@ -48,13 +50,36 @@ class Options(NamedTuple):
                 "momentum=None averages all batches so far and needs their number, "
                 "got num_batches_tracked=None: give the counter, or a momentum"
             )
-        if isinstance(momentum, _NUMBER) and not 0.0 <= momentum <= 1.0:
-            raise OptionError(
-                f"momentum must be from 0 to 1, the weight of the new batch, got {momentum}: "
-                "the usual value is 0.1 (other libraries' 0.9 is the weight of the old)"
-            )
+        if momentum is None:
+            _check_counter(counter)
+        elif not isinstance(momentum, _NUMBER) or not 0.0 <= momentum <= 1.0:
+            _check_momentum(momentum)
         skip = self.nonfinite == "skip"
         return RunningStats(mean, var, counter, momentum, skip, skipped, self.correction)
+
+
+def _check_momentum(momentum: Any) -> None:
+    """Refuse a weight that is none: anything but a number from 0 to 1, also in a tensor."""
+    if isinstance(momentum, Tensor) and momentum.numel() == 1 and momentum.is_floating_point():
+        # Elsewhere than in memory, looking at the value would wait for the device.
+        seen = momentum.is_cpu and ops.is_plain_eager(momentum)
+        if not seen or 0.0 <= float(momentum) <= 1.0:
+            return
+    raise OptionError(
+        f"momentum must be from 0 to 1, the weight of the new batch, got {momentum}: "
+        "the usual value is 0.1 (other libraries' 0.9 is the weight of the old)"
+    )
+
+
+def _check_counter(counter: Tensor | None) -> None:
+    """Refuse a number of batches with which no average can go on."""
+    if counter is None or not counter.is_cpu or not ops.is_plain_eager(counter):
+        return  # elsewhere, looking at the value would wait for the device
+    if not 0 <= int(counter) < _LAST:
+        raise OptionError(
+            "num_batches_tracked must be from 0 to 2**63 - 2 for momentum=None, which averages all "
+            f"batches, got {int(counter)}: call reset_running_stats(), or give a momentum"
+        )
 
 
 def options_of(

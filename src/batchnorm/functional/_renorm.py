@@ -46,6 +46,7 @@ def renorm_corrections(
         ShapeError: as `normalize`.
         CountError: as `normalize`.
         ChannelError: a running statistic does not have one value per channel.
+        OptionError: `r_max` is a number below 1, or `d_max` one below 0.
 
     References:
         Ioffe (2017), "Batch Renormalization: Towards Reducing Minibatch Dependence in
@@ -59,6 +60,8 @@ def renorm_corrections(
     """
     check_input(x, None, None)
     check_statistics(x, running_mean, running_var)
+    if not isinstance(r_max, Tensor) and not isinstance(d_max, Tensor):
+        check_renorm(r_max, d_max)
     _, batch = normalize(x.detach(), eps=eps, mask=mask, sample_weight=sample_weight)
     scale = (running_var.double() + eps).rsqrt()
     r = (batch.variance() + eps).sqrt() * scale

@@ -1,10 +1,13 @@
 """Running statistics: their update by the moments of a batch, and their start taken out."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from batchnorm import ops
 from batchnorm._moments import Moments
+from batchnorm.errors import ChannelError, DTypeError, OptionError
 from batchnorm.functional._checks import check_finite
 from batchnorm.functional._options import options_of
 
@@ -37,6 +40,8 @@ def update_running_(
         correction: as in `batch_norm`.
 
     Raises:
+        ChannelError: running statistics and moments have not the same channels.
+        DTypeError: a running statistic is no tensor of a floating dtype.
         NonFiniteError: a moment is not finite, under ``nonfinite="raise"``.
         OptionError: an unknown `nonfinite` or `correction`; or `momentum` is `None` without a
             counter.
@@ -50,15 +55,34 @@ def update_running_(
         >>> mean, var
         (tensor([1.]), tensor([1.5000]))
     """
+    var = moments.variance()
+    _check_running(running_mean, running_var, moments.mean.shape, var.shape)
     options = options_of(nonfinite=nonfinite, correction=correction)
     running = options.running(
         running_mean, running_var, num_batches_tracked, batches_skipped, momentum
     )
-    var = moments.variance()
     if nonfinite == "raise":
         check_finite(moments.mean, var)
     if running is not None:
         ops.update_(running, moments.mean, var, moments.count)
+
+
+def _check_running(mean: Any, var: Any, *shapes: torch.Size) -> None:
+    """Refuse running statistics that are none."""
+    for name, found in (("running_mean", mean), ("running_var", var)):
+        if not isinstance(found, Tensor) or not found.is_floating_point():
+            came = found.dtype if isinstance(found, Tensor) else type(found).__name__
+            raise DTypeError(
+                f"{name} needs to be a tensor of a floating dtype, got {came}: "
+                "give a layer's buffer"
+            )
+    wanted = shapes or (mean.shape, mean.shape)
+    if (mean.shape, var.shape) != wanted:
+        raise ChannelError(
+            "running_mean and running_var need shapes "
+            f"{tuple(wanted[0])} and {tuple(wanted[1])}, got {tuple(mean.shape)} and "
+            f"{tuple(var.shape)}: give those of the layer whose input it is"
+        )
 
 
 def debiased(
@@ -81,6 +105,11 @@ def debiased(
         Mean and variance, ``(C,)``, float64: the weighted average over the batches, exact from
         the first one on but for the rounding of the buffers. With g = 0, what was given.
 
+    Raises:
+        ChannelError: the two have not one shape.
+        DTypeError: one is no tensor of a floating dtype.
+        OptionError: `gathered` is not from 0 to 1.
+
     References:
         Kingma and Ba (2015), "Adam: A Method for Stochastic Optimization", section 3, for
         averages that start at 0.
@@ -95,8 +124,14 @@ def debiased(
         >>> round(mean.item()), round(var.item())
         (50, 9)
     """
+    _check_running(running_mean, running_var)
     mean, var = running_mean.double(), running_var.double()
     if not isinstance(gathered, Tensor):
+        if not 0.0 <= gathered <= 1.0:
+            raise OptionError(
+                f"gathered must be from 0 to 1, the weight of all batches, got {gathered}: "
+                "start at 0 and add momentum * (1 - gathered) with each batch"
+            )
         gathered = torch.full((), gathered, dtype=torch.float64, device=mean.device)
     weight = torch.where(gathered > 0.0, gathered.double(), 1.0)
     # The buffers are rounded, so a variance near 0 may come out below it.

@@ -6,6 +6,9 @@ batches that it has taken in, and the statistics that it left. Those that are ot
 written by somebody else, and have nothing of the start in them, unless they are the start itself.
 """
 
+import hashlib
+import logging
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -17,6 +20,10 @@ from batchnorm.errors import TransformError
 _STATE = "debias_state"
 # Of what a layer left, in its standard deviations: an average of buffers rounds each by itself.
 _SAME = 1e-6
+_NEGLIGIBLE = 1e-4  # of the start
+_MOST = 4096
+_saved: OrderedDict[bytes, float] = OrderedDict()  # the weight of batches in statistics saved here
+_log = logging.getLogger("batchnorm")
 
 
 class _Before(NamedTuple):
@@ -114,11 +121,43 @@ class Debiasing(nn.Module):
         metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
         if self.debias and state is not None and metadata is not None:
             metadata[_STATE] = state.detach()
+            mean, var = self._buffers["running_mean"], self._buffers["running_var"]
+            if mean is not None and var is not None and _has_values(mean):
+                _saved[_fingerprint(mean, var)] = float(_gathered(state, mean, var))
+                while len(_saved) > _MOST:
+                    _saved.popitem(last=False)
+
+    def _take_over_bare(self, mean: Tensor, var: Tensor | None) -> None:
+        """Take over a state without metadata: known where it was saved here, or as from elsewhere.
+
+        Others copy a `state_dict` entry by entry, and files of tensors alone hold no metadata.
+        """
+        if var is None or not _has_values(mean):
+            return
+        state = self._debias_state(mean)
+        gathered = _saved.get(_fingerprint(mean, var), 0.0)
+        if gathered:
+            state.copy_(torch.cat([state.new_full((1,), gathered), mean, var]))
+            return
+        counter, momentum = self._buffers.get("num_batches_tracked"), self.momentum
+        if counter is None or momentum is None or int(counter) < 1:
+            return
+        if (1.0 - momentum) ** int(counter) > _NEGLIGIBLE:
+            _log.warning(
+                "a state of %d batches came without the metadata in which debias=True keeps what "
+                "is left of the start: its statistics are taken as they are. Keep state_dict()'s "
+                "metadata, as torch.save does, or call batchnorm.recalibrate",
+                int(counter),
+            )
 
     def _take_over(self, metadata: dict[str, Any]) -> None:
         """Take over what debiasing remembered where a state was saved."""
         mean, saved = self._buffers.get("running_mean"), metadata.get(_STATE)
-        if not self.debias or mean is None or not isinstance(saved, Tensor):
+        if not self.debias or mean is None:
+            return
+        if not isinstance(saved, Tensor):
+            if "version" not in metadata:
+                self._take_over_bare(mean, self._buffers.get("running_var"))
             return
         if saved.numel() == 1 + 2 * mean.numel():
             self._debias_state(mean).copy_(saved)
@@ -132,6 +171,15 @@ def _check_passed(state: Tensor, mean: Tensor) -> None:
             "state without it: pass all buffers, as torch.func.stack_module_state and "
             "named_buffers() give them, where a state_dict has torch's keys only"
         )
+
+
+def _has_values(mean: Tensor) -> bool:
+    return type(mean) is Tensor and not mean.is_meta
+
+
+def _fingerprint(mean: Tensor, var: Tensor) -> bytes:
+    both = torch.stack([mean.detach(), var.detach()]).double().cpu()
+    return hashlib.blake2b(both.numpy().tobytes(), digest_size=16).digest()
 
 
 def _debiased(state: Tensor | None, mean: Tensor, var: Tensor) -> tuple[Tensor, Tensor]:

@@ -89,6 +89,9 @@ class DecorrelatedLayer(Guarded, Modes, FullPrecision, _BatchNorm):
 
     @running_var.setter
     def running_var(self, value: Tensor | None) -> None:
+        if value is None:
+            self.running_cov = None
+            return
         if self.running_cov is None or not is_start(value, 1.0):
             raise OptionError(
                 "the variances of a layer that decorrelates are part of its running_cov, got "

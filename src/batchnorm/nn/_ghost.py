@@ -44,8 +44,10 @@ class _Ghost(Layer):
     def _normalize(self, batch: Batch, affine: AffineParameters, options: Options) -> Tensor:
         x = batch.x
         self._check_input_dim(x)
+        if self.frozen or not self.training:  # first, so that a program is not bound to the size
+            return super()._normalize(batch, affine, options)
         parts = x.shape[0] // self.virtual_batch_size
-        if parts < 2 or self.frozen or not self.training:  # noqa: PLR2004 -- two make a difference
+        if parts < 2:  # noqa: PLR2004 -- two make a difference
             return super()._normalize(batch, affine, options)
         self._check_parts(x, parts)
         normalize = super()._normalize

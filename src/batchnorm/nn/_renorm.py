@@ -37,6 +37,7 @@ class RenormWarmup(NamedTuple):
 
 class _Renorm(Layer):
     _like_torch = "evaluation"
+    _needs_statistics = True
     # What the last forwards found, for the backward pass that runs one of them again.
     _recent: deque[tuple[Tensor, Tensor, Tensor]] | None = None
 

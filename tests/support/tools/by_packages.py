@@ -259,6 +259,20 @@ class _Frozen(nn.Module):
         return x * self.values.scale.view(1, -1, 1, 1) + self.values.shift.view(1, -1, 1, 1)
 
 
+def captum_grad_cam(option):
+    """Read what a layer gives, whatever it holds."""
+    captum = package("captum.attr")
+    net, x = Score(trained(option)), images(7).requires_grad_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = captum.LayerGradCam(net, net.net.norm).attribute(x, target=1)
+    y = net.net(x)
+    (slope,) = torch.autograd.grad(y.sum((2, 3))[:, 1].sum(), y)
+    wanted = (slope.mean((2, 3), keepdim=True) * y).sum(1, keepdim=True)
+    torch.testing.assert_close(found, wanted.detach(), **_CLOSE)
+    return SAME
+
+
 TOOLS = {
     "torchao: prepare_pt2e, convert_pt2e": pt2e,
     "torchao: prepare_qat_pt2e, move_exported_model_to_eval": pt2e_qat,
@@ -273,6 +287,7 @@ TOOLS = {
     "captum: DeepLift": captum_deep_lift,
     "captum: GuidedBackprop": captum_guided,
     "captum: LRP": captum_relevance,
+    "captum: LayerGradCam": captum_grad_cam,
     "copies of fuse_conv_and_bn": vendored_fusion,
     "copies of convert_frozen_batchnorm": vendored_freezing,
 }

@@ -113,6 +113,14 @@ def averaged_model(option):
     return evaluates_as(averaged.eval(), copy.deepcopy(averaged), images(7))
 
 
+def without_running_stats(option):
+    net, x = trained(option).train(), images(7)
+    other = torch.func.replace_all_batch_norm_modules_(copy.deepcopy(net))
+    with torch.no_grad():
+        torch.testing.assert_close(other(x), net(x), **NEAR)
+    return SAME
+
+
 def eager_fuse_modules(option):
     net = trained(option)
     other = fuse_modules(copy.deepcopy(net), ["map", "norm"])
@@ -185,6 +193,7 @@ TOOLS = {
     "torch.utils.mkldnn.to_mkldnn": to_mkldnn,
     "torch.optim.swa_utils.update_bn": update_bn,
     "torch.optim.swa_utils.AveragedModel(use_buffers=True)": averaged_model,
+    "torch.func.replace_all_batch_norm_modules_": without_running_stats,
     "torch.ao.quantization.fuse_modules": eager_fuse_modules,
     "torch.ao.quantization.fuse_modules_qat": eager_fuse_modules_qat,
     "torch.ao.quantization.quantize_fx": fx_quantization,

@@ -15,12 +15,15 @@ import torch
 
 from batchnorm.errors import BatchNormError
 from support.tools import by_packages, by_torch
+from support.tools.installed import let_torchvision_import
 from support.tools.nets import OPTIONS
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "other-tools.md"
 BEGIN, END = "<!-- table: begin -->", "<!-- table: end -->"
 TOOLS = {**by_torch.TOOLS, **by_packages.TOOLS}
-_WAY = re.compile(r"batchnorm\.(\w+)\(|after (eval)\(\)|x\.(to_dense)\(\)|give (dynamo=False)")
+_WAY = re.compile(
+    r"batchnorm\.(\w+)\(|after (eval)\(\)|x\.(to_dense)\(\)|give (dynamo=False)|(leave it) out"
+)
 
 
 def cell(tool, option):
@@ -33,9 +36,9 @@ def cell(tool, option):
             if (ours := _ours(error)) is None:
                 raise
             refusal = str(ours)
-    ways = [way for found in _WAY.findall(refusal) for way in found if way]
+    ways = list(dict.fromkeys(way for found in _WAY.findall(refusal) for way in found if way))
     assert ways, f"{tool}, {option}: an error without a way out: {refusal}"
-    return " or ".join(f"`{way}`" for way in dict.fromkeys(ways))
+    return " or ".join(f"`{way}`" if way != "leave it" else "leave it out" for way in ways)
 
 
 def _ours(error):
@@ -83,4 +86,5 @@ def run(words):
 
 if __name__ == "__main__":
     torch.manual_seed(0)
+    let_torchvision_import()
     run(sys.argv[1:])

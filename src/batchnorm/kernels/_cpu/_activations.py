@@ -158,7 +158,9 @@ def _compiled_exponential(z):
 
 @overload(_sigmoid, jit_options=_COMPILED)
 def _compiled_sigmoid(z):
-    return lambda z: like(z, 1.0) / (like(z, 1.0) + _exponential_of(like(z, 0.0) - z))
+    if z.element is types.float64:
+        return lambda z: like(z, 1.0) / (like(z, 1.0) + exponential_in_float64(like(z, 0.0) - z))
+    return lambda z: _logistic(z)  # noqa: PLW0108
 
 
 @overload(_expm1, jit_options=_COMPILED)
@@ -200,12 +202,23 @@ def _reduced(x):
 
 @inlined
 def _exponential(x):
-    """Return e to the `x` in float32, within 2 units in the last place.
+    """Return e to the `x` in float32, within 2 units in the last place; 0 where it is below 1e-37.
 
     The library function is not vectorized.
     """
     whole, less = _reduced(x)
-    return (less + like(x, 1.0)) * power_of_two(whole)
+    return _or_nothing(x, (less + like(x, 1.0)) * power_of_two(whole))
+
+
+@inlined
+def _logistic(z):
+    """Return the logistic function in float32; 0 where it is below 1e-37, at any size of `z`."""
+    return _or_nothing(z, like(z, 1.0) / (like(z, 1.0) + _exponential(like(z, 0.0) - z)))
+
+
+@inlined
+def _or_nothing(x, value):
+    return where(at_most(x, like(x, -87.0)), like(x, 0.0), value)
 
 
 @inlined

@@ -8,6 +8,15 @@ _EVALUATION: dict[str, Any] = {"activation": None, "debias": False, "adapting": 
 _TRAINING: dict[str, Any] = {**_EVALUATION, "frozen": False, "correction": 1}
 
 
+def way_out(layer: nn.Module, way: str) -> str:
+    """Return what to do about a layer: `way`, or for one that torch has no like of, to leave it."""
+    if getattr(layer, "_like_torch", "never") == "always":
+        return way
+    return (
+        f"torch has no layer like {type(layer).__name__}; leave it out, or put another in its place"
+    )
+
+
 def beyond_torch(layer: nn.Module, *, training: bool) -> list[str]:
     """Return in words what a layer of torch's in this one's place would not do.
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from batchnorm.errors import OptionError
-from batchnorm.nn._tools._beyond import beyond_torch
+from batchnorm.nn._tools._beyond import beyond_torch, way_out
 from batchnorm.nn._tools._opacus import register_with_opacus
 from batchnorm.nn._tools._programs import scriptable
 
@@ -50,7 +50,8 @@ _REBUILT_FROM = {"running_var", "eps"}
 _START_ANEW = {"update_bn", "reset_batch_norm_and_save_state"}  # of torch, of Lightning
 _START = {"running_mean": 0.0, "running_var": 1.0}
 _WATCHED = {*_START, "rule"}
-_BY_TYPE = "captum.", "shap."  # explain a network by the types of its modules
+# Explain a network by the types of its modules; others of captum read what a layer gives.
+_BY_TYPE = "captum.attr._core.", "shap."
 
 
 class Guarded(nn.Module):
@@ -58,6 +59,7 @@ class Guarded(nn.Module):
 
     _like_torch = "never"  # or "evaluation", or "always": when torch's layer does the same
     _one_of_several: bool = False  # whether it has the statistics of one domain among others
+    _needs_statistics = False  # whether in training it takes its running statistics
     _given_more: bool = False  # whether a call has given it more than torch's layer takes
 
     def __getattr__(self, name: str) -> Any:
@@ -71,6 +73,8 @@ class Guarded(nn.Module):
         if name in _START and self.__dict__.get("frozen") and is_start(value, _START[name]):
             _warn_frozen(f"setting {name} to its start")
             return
+        if name == "running_mean" and value is None:
+            _check_without(self, _setter())
         super().__setattr__(name, value)
 
     def _starts_anew(self) -> bool:
@@ -132,7 +136,7 @@ def _check_reader(layer: Guarded, name: str, frame: FrameType) -> None:
         if found:
             raise OptionError(
                 f"{code.co_qualname} of {module} needs a layer that does no more than torch's, "
-                f"got {', '.join(found)}, which would be lost: {tool.way}"
+                f"got {', '.join(found)}, which would be lost: {way_out(layer, tool.way)}"
             )
 
 
@@ -143,6 +147,26 @@ def _check_start_anew(layer: Guarded, code: CodeType) -> None:
             f"{code.co_name} starts the statistics of all domains anew and passes over the data of "
             "one, got a domain-specific layer: call batchnorm.recalibrate(model, batches) for each "
             "domain, inside batchnorm.nn.use_domain(model, domain)"
+        )
+
+
+def _setter() -> CodeType:
+    """Return who sets an attribute, behind the `__setattr__` of our own classes."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001
+    while frame is not None and frame.f_code.co_name == "__setattr__":
+        frame = frame.f_back
+    assert frame is not None  # noqa: S101 -- somebody called it
+    return frame.f_code
+
+
+def _check_without(layer: Guarded, code: CodeType) -> None:
+    """Refuse to take the running statistics from a layer that normalizes with them."""
+    taken = code.co_name == "batch_norm_without_running_stats"  # of torch.func
+    if taken and (layer.__dict__.get("frozen") or layer._needs_statistics):  # noqa: SLF001
+        what = "a frozen layer" if layer.__dict__.get("frozen") else type(layer).__name__
+        raise OptionError(
+            "torch.func.replace_all_batch_norm_modules_ takes the running statistics away, got "
+            f"{what}, which normalizes with them: leave it out, or call batchnorm.fold(model) first"
         )
 
 

@@ -6,7 +6,9 @@ from typing import Any
 from torch import nn
 
 from batchnorm.errors import OptionError
-from batchnorm.nn._tools._beyond import beyond_torch
+from batchnorm.nn._tools._beyond import beyond_torch, way_out
+
+_REVERT = "call batchnorm.revert(model) first, or choose the replacement yourself"
 
 
 def register_with_opacus(kind: type[nn.Module]) -> None:
@@ -32,7 +34,6 @@ def _checked(layer: nn.Module) -> nn.Module:
     if found:
         raise OptionError(
             "ModuleValidator.fix puts a group normalization in a layer's place, got "
-            f"{', '.join(found)}, which would be lost: call batchnorm.revert(model) first, or "
-            "choose the replacement yourself"
+            f"{', '.join(found)}, which would be lost: {way_out(layer, _REVERT)}"
         )
     return layer

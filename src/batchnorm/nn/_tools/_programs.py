@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from batchnorm import ops
 from batchnorm.errors import OptionError
 from batchnorm.functional._batch import Batch
-from batchnorm.nn._tools._beyond import beyond_torch
+from batchnorm.nn._tools._beyond import beyond_torch, way_out
 
 _PROXY: Any = torch.fx.Proxy  # what `torch.fx` calls a forward with, in place of tensors
 _SWITCHABLE: dict[str, Any] = {"debias": False, "correction": 1}
@@ -102,8 +102,8 @@ def scriptable(layer: Any) -> nn.Module:
         what = ", ".join(found) or "train()"
         raise OptionError(
             "torch.jit.script takes a plain layer in evaluation without options of ours, got "
-            f"{what}: export with torch.export.export or torch.jit.trace, or call "
-            "batchnorm.revert(model) first"
+            f"{what}: export with torch.export.export or torch.jit.trace, or "
+            f"{way_out(layer, 'call batchnorm.revert(model) first')}"
         )
     return twin_of(layer)
 

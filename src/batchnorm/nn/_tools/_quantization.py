@@ -7,9 +7,10 @@ from typing import Any
 from torch import nn
 
 from batchnorm.errors import OptionError
-from batchnorm.nn._tools._beyond import beyond_torch
+from batchnorm.nn._tools._beyond import beyond_torch, way_out
 from batchnorm.nn._tools._programs import plain_of, twin_of
 
+_REVERT = "call batchnorm.revert(model) first, which makes an activation a module of its own"
 _Fuser = Callable[..., nn.Module]
 
 
@@ -50,7 +51,6 @@ def _plain(layer: Any, is_qat: bool) -> nn.Module:
     if found:
         raise OptionError(
             "torch.ao.quantization.fuse_modules needs a layer that does no more than torch's, got "
-            f"{', '.join(found)}: call batchnorm.revert(model) first, which makes an activation a "
-            "module of its own"
+            f"{', '.join(found)}: {way_out(layer, _REVERT)}"
         )
     return twin_of(layer)

@@ -15,6 +15,7 @@ from batchnorm._model._edit import Edit, edit
 from batchnorm._model._find import TO_OURS, is_batch_norm, names_of
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn import Layer
+from batchnorm.nn._decorrelated import DecorrelatedLayer
 from batchnorm.surgery._change_class import change_class, held
 from batchnorm.surgery._convert._foreign import Proven, foreign, looks_foreign
 from batchnorm.surgery._fuse import Fusion, fuse_layers
@@ -115,7 +116,7 @@ class _Verdict(NamedTuple):
 
 def _judge(module: nn.Module, proven: Proven) -> _Verdict | None:
     """Return the verdict about a layer, or nothing for one of ours."""
-    if isinstance(module, Layer):
+    if isinstance(module, (Layer, DecorrelatedLayer)):
         return None
     if isinstance(module, torch.jit.ScriptModule):
         return _Verdict(reason="torch.jit has compiled it, convert before that", refused=True)

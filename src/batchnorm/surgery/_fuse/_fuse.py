@@ -8,6 +8,7 @@ from torch import fx, nn
 from batchnorm._model._behaviour import Pass
 from batchnorm._model._compare import Proof
 from batchnorm._model._edit import Edit
+from batchnorm.errors import BatchNormError, SurgeryError
 from batchnorm.surgery._fuse._fused import Fusion, is_plain
 from batchnorm.surgery._fuse._fx import fuse_graph, shapes_of
 from batchnorm.surgery._fuse._modules import fuse_modules, plan_of
@@ -33,7 +34,16 @@ def fuse_layers(
     else:
         change = partial(fuse_modules, plan_of(model, example_inputs))
     passes = [Pass(example_inputs, training=True), Pass(example_inputs, False, outputs_only=True)]
-    proof = Proof(model, change, passes, advice="convert it without fuse=True")
+    try:
+        proof = Proof(model, change, passes, advice="convert it without fuse=True")
+    except RuntimeError as error:  # torch's, of a model that cannot be differentiated
+        if isinstance(error, BatchNormError):
+            raise
+        words = " ".join(str(error).split())[:120]
+        raise SurgeryError(
+            f"a model that can be differentiated is needed to prove a fusion, got: {words}: "
+            "the model is as it was; convert it without fuse=True"
+        ) from error
     found = change(model, changes)
     if not any(fusion.done for fusion in found.values()):
         return found, None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from batchnorm._model._call import run
 from batchnorm._model._copy import twin
 from batchnorm._moments import Moments
+from batchnorm.errors import SurgeryError
 from batchnorm.nn import Layer
 from batchnorm.surgery._insert._points import Point
 
@@ -24,6 +25,12 @@ def measure(model: nn.Module, example_inputs: Any, points: dict[str, Point]) -> 
 
         copy.get_submodule(point.module).register_forward_hook(keep)
     run(copy, example_inputs)
+    for name, moments in found.items():
+        if not (moments.mean.isfinite().all() and moments.variance().isfinite().all()):
+            raise SurgeryError(
+                "statistics of the example inputs need to be finite to start from, got some that "
+                f"are not behind {name}: look at the inputs, or use start='identity'"
+            )
     return found
 
 
