@@ -8,7 +8,14 @@ import torch
 from torch import nn
 
 from batchnorm._model._record import Record
-from batchnorm.measure import activations, internal_covariate_shift, norms, statistics_noise
+from batchnorm.measure import (
+    Lanczos,
+    activations,
+    internal_covariate_shift,
+    norms,
+    sharpness,
+    statistics_noise,
+)
 from batchnorm.measure._vectors import cosine, distance, norm
 
 
@@ -20,6 +27,9 @@ def records():
     yield norms(model, x, **loss)
     yield activations(model, x)
     yield statistics_noise(model, x.split(4))
+    yield sharpness(
+        model, [x], forward=lambda m, x: m(x).square().sum(), lanczos=Lanczos(vectors=True)
+    )
 
 
 def test_json_holds_every_field_and_property():
@@ -39,7 +49,8 @@ def test_records_are_frozen_and_can_be_pickled():
 
 
 def test_text_is_a_table_without_tensors():
-    shift, _, found, noise = map(str, records())
+    shift, _, found, noise, sharp = map(str, records())
+    assert sharp.splitlines()[-2].split() == ["value", "bound", "converged"]
     assert shift.splitlines()[1].split() == ["name", "gradient", "distance", "cosine", "relative"]
     assert len(found.splitlines()) == 1 + 1 + 3
     assert noise.splitlines()[0].split() == ["name", "batches", "count", "effective_count"]

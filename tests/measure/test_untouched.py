@@ -12,11 +12,13 @@ from torch.nn.utils import parametrizations
 
 import batchnorm
 from batchnorm.measure import (
+    Lanczos,
     activations,
     evaluation_gap,
     internal_covariate_shift,
     loss_landscape,
     norms,
+    sharpness,
     statistics_noise,
 )
 
@@ -106,6 +108,7 @@ def mini_batches(x):
     yield from x.split(8)
 
 
+few = Lanczos(max_products=4)
 adam = partial(torch.optim.Adam, lr=0.1)
 mse = nn.functional.mse_loss
 INSTRUMENTS = {
@@ -115,6 +118,7 @@ INSTRUMENTS = {
     "activations": lambda m, b: activations(m, b, ["first.1", "first.2"], training=True),
     "inputs": lambda m, b: activations(m, b, of="input"),
     "norms": lambda m, b: norms(m, b, mse, learning_rate=0.1, training=False),
+    "sharpness": lambda m, b: sharpness(m, [b, b], mse, lanczos=few, training=True),
     "gap": evaluation_gap,
     "noise": lambda m, b: statistics_noise(m, mini_batches(b[0]), training=True),
 }

@@ -45,6 +45,8 @@ def _plain(value: Any) -> Any:
         return value.as_dict()
     if isinstance(value, Tensor):
         return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
@@ -59,7 +61,7 @@ def _cells(row: Record) -> dict[str, str]:
 
 def _is_cell(value: Any) -> bool:
     return not isinstance(value, Tensor | Record) and not (
-        isinstance(value, tuple) and any(isinstance(item, Record) for item in value)
+        isinstance(value, tuple) and any(isinstance(item, Record | Mapping) for item in value)
     )
 
 

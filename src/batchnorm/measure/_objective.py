@@ -1,5 +1,6 @@
 """Objective: the loss of a model on one batch, as a function of the model's parameters."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -55,14 +56,61 @@ def objective(
         DataError: there is a `loss`, and `batch` is no pair.
     """
     model = unwrapped(model)
-    compute = feeder(model, forward) if loss is None else _with_target(model, loss, forward, batch)
+    compute = loss_of(model, loss, forward)
+    if loss is not None:
+        check_pair(batch)
+    with lent(model, training=training) as loan:
+        yield Objective(model, loan, lambda: compute(batch))
+
+
+@contextmanager
+def lent(model: Module, *, training: bool | None) -> Iterator[Loan]:
+    """Lend a model to be differentiated; in the end it is as it was.
+
+    Args:
+        model: what has the parameters, without its wrappers.
+        training: as for `objective`.
+
+    Raises:
+        MeasurementError: a lazy module is uninitialized.
+    """
     check_initialized(model, MeasurementError)
     with (
         borrowed(model, training=training, parameters=True) as loan,
         torch.inference_mode(False),
         torch.enable_grad(),
     ):
-        yield Objective(model, loan, lambda: compute(batch))
+        yield loan
+
+
+def loss_of(model: Module, loss: Loss | None, forward: Forward | None) -> Callable[[Any], Tensor]:
+    """Return what computes the loss on a batch, and refuses what is none.
+
+    Args:
+        model: as for `objective`.
+        loss: as for `objective`; then batches are pairs.
+        forward: as for `objective`.
+    """
+    call = feeder(model, forward)
+    if loss is None:
+        return lambda batch: _checked(call(batch))
+    return lambda pair: _checked(loss(call(pair), pair[1]))
+
+
+def trainable(model: Module) -> dict[str, Parameter]:
+    """Return the parameters that require a gradient by name, a shared one once.
+
+    Raises:
+        MeasurementError: there is none.
+    """
+    found = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if not found:
+        raise MeasurementError(
+            "a model with parameters that require a gradient is needed, got "
+            f"{sum(1 for _ in model.parameters())} parameters that do not: "
+            "let some of them require one"
+        )
+    return found
 
 
 class Objective:
@@ -78,18 +126,8 @@ class Objective:
         start: their values when lent.
     """
 
-    def __init__(self, model: Module, loan: Loan, compute: Callable[[], Any]) -> None:
-        self.parameters: dict[str, Parameter] = {
-            name: parameter
-            for name, parameter in model.named_parameters()
-            if parameter.requires_grad
-        }
-        if not self.parameters:
-            raise MeasurementError(
-                "a model with parameters that require a gradient is needed, got "
-                f"{sum(1 for _ in model.parameters())} parameters that do not: "
-                "let some of them require one"
-            )
+    def __init__(self, model: Module, loan: Loan, compute: Callable[[], Tensor]) -> None:
+        self.parameters = trainable(model)
         self.start: Values = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._model = model
         self._loan = loan
@@ -112,7 +150,7 @@ class Objective:
         names = list(self.parameters) if names is None else list(names)
         self._loan.restore()
         self._loan.rewind()
-        loss = _checked(self._compute())
+        loss = self._compute()
         wanted = [self.parameters[name] for name in names]
         found = torch.autograd.grad(loss, wanted, allow_unused=True)
         gradients = dict(zip(names, found, strict=True))
@@ -135,19 +173,31 @@ class Objective:
         """
         with first_calls(self._loan, self._model) as calls:
             found = self.evaluate()
-        bad = [name for name, g in found.gradient.items() if not torch.isfinite(g).all()]
-        if bad or not torch.isfinite(torch.tensor(found.loss)):
-            raise NonFiniteError(
-                "a finite loss with a finite gradient is needed to measure from, got "
-                f"{found.loss:.3g} and NaN or Inf in the gradients of {len(bad)} parameters "
-                f"{bad[:3]}: measure before the training diverges, or look for the cause"
-            )
+        check_finite(found.loss, found.gradient)
         return found, calls
 
 
-def _with_target(
-    model: Module, loss: Loss, forward: Forward | None, batch: Any
-) -> Callable[[Any], Any]:
+def check_finite(loss: float, gradient: Mapping[str, Tensor]) -> None:
+    """Refuse to measure where training has diverged.
+
+    Raises:
+        NonFiniteError: the loss or a gradient is NaN or infinite.
+    """
+    bad = [name for name, g in gradient.items() if not torch.isfinite(g).all()]
+    if bad or not math.isfinite(loss):
+        raise NonFiniteError(
+            "a finite loss with a finite gradient is needed to measure from, got "
+            f"{loss:.3g} and NaN or Inf in the gradients of {len(bad)} parameters "
+            f"{bad[:3]}: measure before the training diverges, or look for the cause"
+        )
+
+
+def check_pair(batch: Any) -> None:
+    """Refuse a batch that is no pair of input and target.
+
+    Raises:
+        DataError: it is none.
+    """
     if not isinstance(batch, tuple | list) or len(batch) != 2:  # noqa: PLR2004 -- a pair
         length = f" of {len(batch)}" if isinstance(batch, tuple | list) else ""
         raise DataError(
@@ -155,8 +205,6 @@ def _with_target(
             f"{type(batch).__name__}{length}: give a pair, or leave the loss out and return it "
             "from forward="
         )
-    call = feeder(model, forward)
-    return lambda pair: loss(call(pair), pair[1])
 
 
 def _checked(loss: Any) -> Tensor:
