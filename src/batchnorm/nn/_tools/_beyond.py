@@ -13,7 +13,8 @@ def way_out(layer: nn.Module, way: str) -> str:
     if getattr(layer, "_like_torch", "never") == "always":
         return way
     return (
-        f"torch has no layer like {type(layer).__name__}; leave it out, or put another in its place"
+        f"torch has no layer like {type(layer).__name__}, and batchnorm.revert makes none of it: "
+        "leave it out, or put another in its place"
     )
 
 

@@ -134,9 +134,10 @@ def _check_reader(layer: Guarded, name: str, frame: FrameType) -> None:
     for tool in (_FUSERS, _FREEZERS, _CONVERTERS):
         found = tool.named.match(called) and beyond_torch(layer, training=tool.trains)
         if found:
+            way = tool.way if tool is _FREEZERS else way_out(layer, tool.way)
             raise OptionError(
                 f"{code.co_qualname} of {module} needs a layer that does no more than torch's, "
-                f"got {', '.join(found)}, which would be lost: {way_out(layer, tool.way)}"
+                f"got {', '.join(found)}, which would be lost: {way}"
             )
 
 
