@@ -245,3 +245,29 @@ def test_bounds_of_renormalization_are_checked(r_max, d_max):
         functional.renorm_corrections(
             torch.randn(8, 3), torch.zeros(3), torch.ones(3), r_max=r_max, d_max=d_max
         )
+
+
+VERBS = {
+    **{name: getattr(batchnorm, name) for name in ("convert", "revert", "freeze", "unfreeze")},
+    "no_decay_groups": lambda model: batchnorm.no_decay_groups(model, weight_decay=0.1),
+    "fold": lambda model: batchnorm.fold(model, torch.ones(2, 3)),
+    "insert": lambda model: batchnorm.insert(model, torch.ones(2, 3)),
+    "recalibrate": lambda model: batchnorm.recalibrate(model, [torch.ones(2, 3)]),
+    "adapt": lambda model: batchnorm.adapt(model, [torch.ones(2, 3)]).__enter__(),
+    "accumulate_statistics": lambda model: nn.accumulate_statistics(model).__enter__(),
+    "use_domain": lambda model: nn.use_domain(model, 0).__enter__(),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_what_is_no_model_is_refused(verb):
+    with pytest.raises(OptionError, match=r"a torch.nn.Module is needed, got a OrderedDict"):
+        VERBS[verb](torch.nn.Linear(2, 2).state_dict())
+
+
+@pytest.mark.parametrize("name", ["running_mean", "running_var", "weight", "bias"])
+@pytest.mark.parametrize("kind", [list, np.asarray])
+def test_what_goes_with_an_input_is_a_tensor(name, kind):
+    given = {"running_mean": torch.zeros(3), "running_var": torch.ones(3)} | {name: kind([1.0] * 3)}
+    with pytest.raises(DTypeError, match=f"{name} needs to be a dense tensor"):
+        functional.batch_norm(torch.randn(4, 3), **given, training=True)

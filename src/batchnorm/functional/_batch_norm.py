@@ -12,6 +12,7 @@ from batchnorm.functional._checks import (
     check_input,
     check_statistics,
 )
+from batchnorm.functional._kinds import check_tensors
 from batchnorm.functional._options import epilogue_of, options_of
 
 
@@ -114,6 +115,13 @@ def batch_norm(
         >>> batch_norm(padded, None, None, training=True, mask=there).flatten()
         tensor([-1.0000,  1.0000,  0.0000])
     """
+    check_tensors(
+        running_mean=running_mean,
+        running_var=running_var,
+        weight=weight,
+        bias=bias,
+        num_batches_tracked=num_batches_tracked,
+    )
     check_input(x, weight, bias)
     check_statistics(x, running_mean, running_var)
     check_eps(eps, training)
@@ -188,6 +196,7 @@ def normalize(
         >>> gradient.shape, moments.mean.shape
         (torch.Size([8, 4]), torch.Size([4]))
     """
+    check_tensors(weight=weight, bias=bias)
     check_input(x, weight, bias)
     check_eps(eps, training=True)
     epilogue = epilogue_of(activation, negative_slope)

@@ -37,6 +37,17 @@ torch.sparse_coo: convert it with x.to_dense()
         raise _refused(name, f"a tensor of layout {x.layout}", way)
 
 
+def check_tensors(**given: Any) -> None:
+    """Refuse what goes with an input and is neither a dense tensor nor left out.
+
+    Raises:
+        DTypeError: it is a sequence, an array, or a tensor of another layout.
+    """
+    for name, value in given.items():
+        if value is not None:
+            check_dense(value, name)
+
+
 def refuse_dtype(x: Tensor) -> NoReturn:
     """Refuse an input whose dtype is not floating, and say what to make of it."""
     if x.is_complex():

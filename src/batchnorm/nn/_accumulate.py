@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from batchnorm.errors import OptionError
 from batchnorm.nn._decorrelated import DecorrelatedLayer
 from batchnorm.nn._layer import Layer
+from batchnorm.nn._modes import check_model
 
 _OURS = (Layer, DecorrelatedLayer)
 
@@ -44,6 +45,7 @@ def accumulate_statistics(model: nn.Module) -> Iterator[None]:
         >>> model[1].num_batches_tracked.item()
         1
     """
+    check_model(model)
     layers = _layers(model)
     for layer in layers:
         layer._accumulated = []  # noqa: SLF001 -- the layers' other half

@@ -3,7 +3,7 @@
 import torch
 
 from batchnorm.nn._layer import Layer
-from batchnorm.nn._tools._quantization import register_fusers
+from batchnorm.nn._tools._quantization import register_with_quantization
 
 
 class BatchNorm1d(Layer, torch.nn.BatchNorm1d):
@@ -102,4 +102,4 @@ class BatchNorm3d(Layer, torch.nn.BatchNorm3d):
     _ndims = (5,)
 
 
-register_fusers(BatchNorm1d, BatchNorm2d, BatchNorm3d)
+register_with_quantization(BatchNorm1d, BatchNorm2d, BatchNorm3d)

@@ -10,7 +10,7 @@ from batchnorm.errors import DTypeError, OptionError, ShapeError
 from batchnorm.nn._conditional import ConditionalLayer
 from batchnorm.nn._layer import Device, LayerOptions
 from batchnorm.nn._tools._programs import node, traced
-from batchnorm.nn._tools._quantization import register_fusers
+from batchnorm.nn._tools._quantization import register_with_quantization
 
 
 class _ClassConditional(ConditionalLayer):
@@ -158,6 +158,6 @@ class ClassConditionalBatchNorm3d(_ClassConditional):
     _ndims = (5,)
 
 
-register_fusers(
+register_with_quantization(
     ClassConditionalBatchNorm1d, ClassConditionalBatchNorm2d, ClassConditionalBatchNorm3d
 )

@@ -11,7 +11,7 @@ from batchnorm.functional._modulate import check_modulation
 from batchnorm.kernels import PLAIN
 from batchnorm.nn._layer import Device, Layer, LayerOptions
 from batchnorm.nn._tools._programs import node, traced
-from batchnorm.nn._tools._quantization import register_fusers
+from batchnorm.nn._tools._quantization import register_with_quantization
 
 
 class ConditionalLayer(Layer):
@@ -170,4 +170,4 @@ class ConditionalBatchNorm3d(ConditionalLayer):
     _ndims = (5,)
 
 
-register_fusers(ConditionalBatchNorm1d, ConditionalBatchNorm2d, ConditionalBatchNorm3d)
+register_with_quantization(ConditionalBatchNorm1d, ConditionalBatchNorm2d, ConditionalBatchNorm3d)

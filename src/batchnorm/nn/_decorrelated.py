@@ -18,7 +18,7 @@ from batchnorm.nn._modes import Modes
 from batchnorm.nn._precision import FullPrecision
 from batchnorm.nn._tools._guard import Guarded, is_start
 from batchnorm.nn._tools._programs import check_exported, node, traced
-from batchnorm.nn._tools._quantization import register_fusers
+from batchnorm.nn._tools._quantization import register_with_quantization
 
 
 class DecorrelatedLayer(Guarded, Modes, FullPrecision, _BatchNorm):
@@ -268,4 +268,6 @@ class DecorrelatedBatchNorm3d(DecorrelatedLayer):
     _ndims = (5,)
 
 
-register_fusers(DecorrelatedBatchNorm1d, DecorrelatedBatchNorm2d, DecorrelatedBatchNorm3d)
+register_with_quantization(
+    DecorrelatedBatchNorm1d, DecorrelatedBatchNorm2d, DecorrelatedBatchNorm3d
+)

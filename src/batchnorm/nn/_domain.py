@@ -17,7 +17,7 @@ from batchnorm.nn._layer import Device, Layer, LayerOptions, check_ndim
 from batchnorm.nn._layout import laid_out
 from batchnorm.nn._tools._guard import Guarded
 from batchnorm.nn._tools._programs import node, traced
-from batchnorm.nn._tools._quantization import register_fusers
+from batchnorm.nn._tools._quantization import register_with_quantization
 
 
 class DomainLayer(Guarded):
@@ -282,4 +282,4 @@ class DomainBatchNorm3d(DomainLayer):
     _no_affine = ConditionalBatchNorm3d
 
 
-register_fusers(DomainBatchNorm1d, DomainBatchNorm2d, DomainBatchNorm3d)
+register_with_quantization(DomainBatchNorm1d, DomainBatchNorm2d, DomainBatchNorm3d)

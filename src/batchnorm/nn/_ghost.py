@@ -11,7 +11,7 @@ from batchnorm.functional._batch import Batch
 from batchnorm.functional._options import Options
 from batchnorm.nn._layer import Device, Layer, LayerOptions
 from batchnorm.nn._layout import laid_out
-from batchnorm.nn._tools._quantization import register_fusers
+from batchnorm.nn._tools._quantization import register_with_quantization
 
 
 class _Ghost(Layer):
@@ -159,4 +159,4 @@ class GhostBatchNorm3d(_Ghost, torch.nn.BatchNorm3d):
     _ndims = (5,)
 
 
-register_fusers(GhostBatchNorm1d, GhostBatchNorm2d, GhostBatchNorm3d)
+register_with_quantization(GhostBatchNorm1d, GhostBatchNorm2d, GhostBatchNorm3d)

@@ -1,11 +1,23 @@
 """Modes of a layer beside `train()` and `eval()`: frozen and adapting."""
 
-from typing import Self
+from typing import Any, Self
 
 from torch import nn
 from torch.nn.parameter import UninitializedBuffer
 
 from batchnorm.errors import OptionError
+
+
+def check_model(model: Any) -> None:
+    """Refuse what is no model, at the door of what works on models.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if not isinstance(model, nn.Module):
+        raise OptionError(
+            f"a torch.nn.Module is needed, got a {type(model).__name__}: give the model itself"
+        )
 
 
 class Modes(nn.Module):

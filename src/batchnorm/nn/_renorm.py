@@ -16,7 +16,7 @@ from batchnorm.functional._options import Options
 from batchnorm.functional._renorm import check_renorm
 from batchnorm.nn._layer import Device, Layer, LayerOptions, recomputing
 from batchnorm.nn._tools._programs import check_exported
-from batchnorm.nn._tools._quantization import register_fusers
+from batchnorm.nn._tools._quantization import register_with_quantization
 
 
 class RenormWarmup(NamedTuple):
@@ -250,4 +250,4 @@ class BatchRenorm3d(_Renorm, torch.nn.BatchNorm3d):
     _ndims = (5,)
 
 
-register_fusers(BatchRenorm1d, BatchRenorm2d, BatchRenorm3d)
+register_with_quantization(BatchRenorm1d, BatchRenorm2d, BatchRenorm3d)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from batchnorm.errors import OptionError
 from batchnorm.nn._domain import DomainLayer
+from batchnorm.nn._modes import check_model
 
 
 @contextmanager
@@ -35,6 +36,7 @@ def use_domain(model: nn.Module, domain: int | Tensor) -> Iterator[None]:
         >>> [layer.num_batches_tracked.item() for layer in model[1].domains]
         [0, 1]
     """
+    check_model(model)
     layers = [module for module in model.modules() if isinstance(module, DomainLayer)]
     if not layers:
         raise OptionError(

@@ -8,7 +8,7 @@ from batchnorm._model._edit import edit
 from batchnorm._model._find import is_batch_norm, names_of
 from batchnorm._model._statistics import other_statistics
 from batchnorm.errors import OptionError, SurgeryError
-from batchnorm.nn._modes import Modes
+from batchnorm.nn._modes import Modes, check_model
 from batchnorm.surgery._change_class import remember
 from batchnorm.surgery._record import LEFT_ALONE, Change, Record
 
@@ -46,6 +46,7 @@ def freeze(model: nn.Module, *, affine: bool = False, names: Iterable[str] | Non
         >>> model[1].num_batches_tracked.item()
         0
     """
+    check_model(model)
     layers = _layers(model, names, _obstacle)
     rows = []
     with edit(model) as changes:
@@ -82,6 +83,7 @@ def unfreeze(model: nn.Module, *, names: Iterable[str] | None = None) -> Record:
         module  what
         0       unfrozen
     """
+    check_model(model)
     layers = _layers(model, names, _foreign)
     rows = []
     with edit(model) as changes:

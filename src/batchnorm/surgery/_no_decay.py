@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
 from batchnorm.errors import OptionError
+from batchnorm.nn._modes import check_model
 
 _NORMALIZATIONS = (_NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 # Classes of other packages, such as LlamaRMSNorm, T5LayerNorm and LayerNorm2d.
@@ -54,6 +55,7 @@ def no_decay_groups(
         [(0.0001, ['0.weight']), (0.0, ['0.bias', '1.weight', '1.bias'])]
         >>> optimizer = torch.optim.SGD(groups, lr=0.1)
     """
+    check_model(model)
     if not weight_decay >= 0.0:
         raise OptionError(f"weight_decay must not be negative, got {weight_decay}: 0 turns it off")
     spared = {id(p) for module, name, p in _owned(model) if _is_spared(module, name, biases)}

@@ -10,10 +10,14 @@ import warnings
 import torch
 from torch import nn
 from torch.ao.quantization import (
+    DeQuantStub,
     QConfigMapping,
+    QuantStub,
+    convert,
     fuse_modules,
     fuse_modules_qat,
     get_default_qconfig,
+    prepare,
     quantize_fx,
 )
 from torch.optim import swa_utils
@@ -135,6 +139,17 @@ def eager_fuse_modules_qat(option):
     return trains_as(net, other, images(7))
 
 
+def eager_quantization(option):
+    """Quantize a layer alone, as behind an addition, where there is nothing to fuse it with."""
+    net, x = trained(option), images(7)
+    other = nn.Sequential(QuantStub(), copy.deepcopy(net), DeQuantStub()).eval()
+    other.qconfig = get_default_qconfig("x86")
+    prepare(other, inplace=True)
+    other(x)
+    convert(other, inplace=True)
+    return evaluates_as(net, other, x, atol=0.06 * net(x).abs().max().item(), rtol=0.0)
+
+
 def fx_quantization(option):
     net, x = trained(option), images(7)
     mapping = QConfigMapping().set_global(get_default_qconfig("x86"))
@@ -196,6 +211,7 @@ TOOLS = {
     "torch.func.replace_all_batch_norm_modules_": without_running_stats,
     "torch.ao.quantization.fuse_modules": eager_fuse_modules,
     "torch.ao.quantization.fuse_modules_qat": eager_fuse_modules_qat,
+    "torch.ao.quantization.prepare, convert, unfused": eager_quantization,
     "torch.ao.quantization.quantize_fx": fx_quantization,
     "torch.fx.experimental.optimization.fuse": fx_fuse,
     "torch.export in evaluation": export_evaluation,

@@ -1,4 +1,4 @@
-"""Quantization by `torch.ao`: how `fuse_modules` fuses our layers with what they stand beside."""
+"""Quantization by `torch.ao`: our layers fused with what they stand beside, or quantized alone."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -14,24 +14,45 @@ _REVERT = "call batchnorm.revert(model) first, which makes an activation a modul
 _Fuser = Callable[..., nn.Module]
 
 
-def register_fusers(*kinds: type[nn.Module]) -> None:
-    """Have `fuse_modules` fuse classes of ours as it does torch's for 1d, 2d and 3d.
+def register_with_quantization(*kinds: type[nn.Module]) -> None:
+    """Have `torch.ao` fuse and quantize classes of ours as it does torch's for 1d, 2d and 3d.
 
-    Torch looks a sequence of modules up by their exact classes. Where the table is not found, as in
-    a torch without `torch.ao.quantization`, there is nothing to do.
+    Torch looks modules up by their exact classes. Where the tables are not found, as in a torch
+    without `torch.ao.quantization`, there is nothing to do.
     """
-    try:
-        mappings: Any = import_module("torch.ao.quantization.fuser_method_mappings")
-    except ImportError:
-        return
-    known: dict[tuple[type, ...], _Fuser] = getattr(
-        mappings, "_DEFAULT_OP_LIST_TO_FUSER_METHOD", {}
+    fusers: dict[Any, _Fuser] = _table("fuser_method_mappings", "_DEFAULT_OP_LIST_TO_FUSER_METHOD")
+    quantized: dict[Any, Any] = _table(
+        "quantization_mappings", "DEFAULT_STATIC_QUANT_MODULE_MAPPINGS"
     )
     for ours, torchs in ((kind, plain_of(kind)) for kind in kinds):
-        for sequence, fuse in list(known.items()):
+        for sequence, fuse in list(fusers.items()):
             if torchs in sequence:
                 same = tuple(ours if kind is torchs else kind for kind in sequence)
-                known[same] = _with_twins(fuse, ours)
+                fusers[same] = _with_twins(fuse, ours)
+        if torchs in quantized:
+            quantized[ours] = _Quantized(quantized[torchs])
+
+
+def _table(module: str, name: str) -> dict[Any, Any]:
+    try:
+        found: dict[Any, Any] = getattr(import_module(f"torch.ao.quantization.{module}"), name, {})
+    except ImportError:
+        return {}
+    return found
+
+
+class _Quantized:
+    """In a table of torch's the place of a quantized class: what makes one of a layer of ours."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+
+    def from_float(self, layer: Any, **options: Any) -> nn.Module:
+        """Return the quantized layer of torch's that does what this one does."""
+        twin = _plain(layer, is_qat=False)
+        twin.activation_post_process = layer.activation_post_process
+        made: nn.Module = self._kind.from_float(twin, **options)
+        return made
 
 
 def _with_twins(fuse: _Fuser, ours: type[nn.Module]) -> _Fuser:
@@ -50,7 +71,7 @@ def _plain(layer: Any, is_qat: bool) -> nn.Module:
     found = beyond_torch(layer, training=is_qat)
     if found:
         raise OptionError(
-            "torch.ao.quantization.fuse_modules needs a layer that does no more than torch's, got "
+            "torch.ao.quantization needs a layer that does no more than torch's, got "
             f"{', '.join(found)}: {way_out(layer, _REVERT)}"
         )
     return twin_of(layer)

@@ -16,6 +16,7 @@ from batchnorm._model._find import TO_OURS, is_batch_norm, names_of
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn import Layer
 from batchnorm.nn._decorrelated import DecorrelatedLayer
+from batchnorm.nn._modes import check_model
 from batchnorm.surgery._change_class import change_class, held
 from batchnorm.surgery._convert._foreign import Proven, foreign, looks_foreign
 from batchnorm.surgery._fuse import Fusion, fuse_layers
@@ -71,6 +72,7 @@ def convert(
         >>> type(model[1])
         <class 'batchnorm.nn._batchnorm.BatchNorm2d'>
     """
+    check_model(model)
     if unknown not in ("refuse", "leave"):
         raise OptionError(f"unknown must be 'refuse' or 'leave', got {unknown!r}: take one of them")
     if fuse and example_inputs is None:

@@ -10,6 +10,7 @@ from batchnorm._model._find import TO_TORCH, activation_module, has_hooks, names
 from batchnorm.errors import SurgeryError
 from batchnorm.nn import Layer
 from batchnorm.nn._domain import DomainLayer
+from batchnorm.nn._modes import check_model
 from batchnorm.surgery._change_class import change_class, remember
 from batchnorm.surgery._convert._origin import Origin, origin_of
 from batchnorm.surgery._fuse import Fused, taking_residuals, unfuse_graph
@@ -63,6 +64,7 @@ def revert(model: nn.Module) -> Record:
         >>> revert(model).changes[0].detail
         'to torch.nn.BatchNorm1d, with relu behind it; its state_dict keys move from 0.* to 0.0.*'
     """
+    check_model(model)
     layers = [module for module in model.modules() if isinstance(module, Layer)]
     places = {m.layer[0]: m for m in model.modules() if isinstance(m, Fused)}
     names = names_of(model)

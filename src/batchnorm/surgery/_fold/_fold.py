@@ -20,6 +20,7 @@ from batchnorm._model._observe import observed
 from batchnorm._model._trace import trace
 from batchnorm.errors import SurgeryError
 from batchnorm.nn import Layer
+from batchnorm.nn._modes import check_model
 from batchnorm.surgery._fold._facts import Facts, facts_of
 from batchnorm.surgery._fold._pairs import Pair, graph_of_pairs, named_pairs
 from batchnorm.surgery._fold._plan import Convolution, Plan, plan
@@ -100,6 +101,7 @@ def fold(
           (2): ReLU()
         )
     """
+    check_model(model)
     _check_python(model)
     check_call(model, example_inputs)
     check_initialized(model, SurgeryError)

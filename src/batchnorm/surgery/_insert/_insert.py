@@ -16,6 +16,7 @@ from batchnorm._model._linear import is_linear_map
 from batchnorm._moments import Moments
 from batchnorm.errors import OptionError, SurgeryError
 from batchnorm.nn import Layer
+from batchnorm.nn._modes import check_model
 from batchnorm.surgery._insert._data_dependent import measure, start_from
 from batchnorm.surgery._insert._plan import Plan, plan_of
 from batchnorm.surgery._insert._points import Point
@@ -84,6 +85,7 @@ def insert(
         >>> [name for name, _ in model.named_parameters()]
         ['0.linear.weight', '0.norm.weight', '0.norm.bias', '2.weight', '2.bias']
     """
+    check_model(model)
     _check_options(where, start)
     check_call(model, example_inputs)
     plan = plan_of(model, example_inputs, names, after_activation=where == "after_activation")

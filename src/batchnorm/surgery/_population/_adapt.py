@@ -13,6 +13,7 @@ from batchnorm._model._call import Forward, check_batches, feeder
 from batchnorm._model._edit import Edit, edit
 from batchnorm._model._statistics import Population, correction_of, in_use, population_of
 from batchnorm.errors import DataError, OptionError
+from batchnorm.nn._modes import check_model
 from batchnorm.surgery._population._estimates import distance_in_words, estimated, write
 from batchnorm.surgery._population._pass import Progress, StatisticsPass
 from batchnorm.surgery._population._seen import METHODS, Parts, Seen
@@ -117,6 +118,7 @@ def adapt(
         >>> layer.running_mean, layer.running_var
         (tensor([0.5000]), tensor([1.2500]))
     """
+    check_model(model)
     if not 0.0 <= source_weight < math.inf:
         raise OptionError(
             "source_weight must be a number of examples, not negative and finite, got "

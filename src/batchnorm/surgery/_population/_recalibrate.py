@@ -9,6 +9,7 @@ from batchnorm._model._borrow import borrowed
 from batchnorm._model._call import Forward, check_batches, feeder
 from batchnorm._model._edit import edit
 from batchnorm.errors import OptionError
+from batchnorm.nn._modes import check_model
 from batchnorm.surgery._population._estimates import distance_in_words, estimated, write
 from batchnorm.surgery._population._pass import Progress, StatisticsPass
 from batchnorm.surgery._population._seen import METHODS, Method, Seen
@@ -99,6 +100,7 @@ def recalibrate(
         >>> model[0].running_mean, model[0].running_var
         (tensor([4.4118]), tensor([5.6190]))
     """
+    check_model(model)
     how = METHODS.get(method)
     if how is None:
         raise OptionError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
