@@ -12,7 +12,7 @@ from batchnorm.lab.judging._results import Results, TrialResult
 from batchnorm.lab.studies._convergence_verdicts import (
     fewer_steps,
     stable_distribution,
-    trainable_sigmoid,
+    trained_shares,
 )
 
 STUDY = lab.get("convergence")
@@ -50,7 +50,7 @@ EVEN = {"sigmoid": 40, "sigmoid-bn": 40, "relu": 40, "relu-bn": 40}
 
 @pytest.mark.parametrize(
     ("steps", "outcome"),
-    [(20, "reproduced"), (40, "not reproduced"), (80, "not reproduced")],
+    [(20, "reproduced"), (40, "contradicted"), (80, "contradicted")],
 )
 def test_fewer_steps_follows_the_ratio(steps, outcome):
     verdict = fewer_steps(made(EVEN | {"sigmoid-bn": steps}))
@@ -80,24 +80,34 @@ def test_fewer_steps_counts_the_equal_settings(steps, fewer, more):
     assert f"clearly more in {more}." in wording
 
 
-def test_fewer_steps_is_not_determined_when_nothing_was_reached():
-    assert fewer_steps(made({})).outcome == "not determined"
+def test_fewer_steps_cannot_be_told_when_nothing_was_reached():
+    assert fewer_steps(made({})).outcome == "cannot be told"
 
 
 @pytest.mark.parametrize(
-    ("reach", "outcome"),
+    ("reach", "plain"),
     [
-        (EVEN, "not reproduced"),
-        (EVEN | {"sigmoid": math.inf}, "reproduced"),
-        (EVEN | {("sigmoid", 3.0): math.inf}, "mixed"),
+        (EVEN, "100%"),
+        (EVEN | {"sigmoid": math.inf}, "0%"),
+        (EVEN | {("sigmoid", 3.0): math.inf}, "50%"),
     ],
 )
-def test_trainable_sigmoid_follows_the_share_of_settings(reach, outcome):
-    assert trainable_sigmoid(made(reach)).outcome == outcome
+def test_the_settings_in_which_sigmoids_train_are_told_and_judge_nothing(reach, plain):
+    results = made(reach)
+    words = trained_shares(results)
+    assert f"100% with batch normalization, {plain} without" in words
+    found = STUDY.findings(results)
+    assert words in found.summary
+    assert [verdict.claim for verdict in found.verdicts] == ["C1", "C4"]
+
+
+def test_every_claim_is_judged_once():
+    claims = [claim for study in lab.STUDIES.values() for claim in study.claims]
+    assert len(claims) == len(set(claims))
 
 
 @pytest.mark.parametrize(
-    ("drift", "outcome"), [(0.5, "reproduced"), (1.0, "not reproduced"), (2.0, "not reproduced")]
+    ("drift", "outcome"), [(0.5, "reproduced"), (1.0, "contradicted"), (2.0, "contradicted")]
 )
 def test_stability_follows_the_drift(drift, outcome):
     verdict = stable_distribution(made(EVEN, {"sigmoid-bn": drift}))
@@ -136,7 +146,7 @@ def test_the_headline_says_which_way_and_how_much():
 def test_a_run_in_which_nothing_was_reached_still_has_findings():
     findings = STUDY.findings(made({}))
     assert "Neither sigmoid network reached 60% accuracy" in findings.headline
-    assert {v.claim: v.outcome for v in findings.verdicts}["C1"] == "not determined"
+    assert {v.claim: v.outcome for v in findings.verdicts}["C1"] == "cannot be told"
 
 
 def test_a_missing_seed_leaves_the_pairs_of_the_others():

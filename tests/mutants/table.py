@@ -464,10 +464,10 @@ LAB = [
     ),
     Mutant(
         "what no trial can tell counts against the claim",
-        "known = [one for one in met if one is not None]",
-        "known = [bool(one) for one in met]",
+        'return "contradicted" if self._short(found) else "cannot be told"',
+        'return "contradicted"',
         "lab/test_verdicts.py",
-        "None is false",
+        "not shown and refuted are easily mixed up",
     ),
     Mutant(
         "half of an interval is enough for a claim",
