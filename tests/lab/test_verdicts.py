@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 
 from batchnorm.lab.design import CLAIMS
@@ -47,6 +48,19 @@ def test_a_verdict_follows_from_where_the_intervals_lie(estimates, expected):
     assert [effect.estimate for effect in found.effects] == estimates
 
 
+@pytest.mark.parametrize("count", [1, 2, 6])
+def test_several_conditions_have_to_hold_at_once(count):
+    """Each alone would hold by chance once in 20 runs, so the intervals of several are widened."""
+    first, second = np.random.default_rng(0).normal(0.5, 0.1, (2, 5))
+    alone = intervals.difference(first, second)
+    conditions = [Condition(Effect("e", alone), above=0)] * count
+    found = judge("C1", "M:", conditions, READINGS, others=[Effect("o", alone)])
+    wide = intervals.difference(first, second, confidence=1 - 0.05 / count)
+    assert [effect.estimate for effect in found.effects] == [wide] * count + [alone]
+    certain = [Condition(Effect("e", Extreme(0.0, 9)), below=1)]
+    assert judge("C7", "M:", certain + conditions[:1], READINGS).effects[1].estimate == alone
+
+
 def test_a_bound_can_lie_on_either_side():
     tiny = Extreme(1e-15, 40)
     assert verdict(tiny, below=1e-9).outcome == "reproduced"
@@ -92,7 +106,9 @@ def test_no_words_of_a_study_are_said_of_what_was_not_shown(estimates):
 def test_the_rule_says_what_is_calculated():
     several = verdict(ABOVE, AROUND).rule
     assert "“effect 0” lies above 1; “effect 1” lies above 1" in several
-    assert "with its whole 95 % interval" in several
+    assert "with its whole 97.5 % interval" in several
+    assert "Bonferroni" in several
+    assert "Bonferroni" not in verdict(ABOVE).rule
     proof = verdict(Extreme(1e-15, 40), below=1e-9).rule
     assert "“effect 0” lies below 1e-9," in proof
     assert "interval" not in proof
@@ -157,8 +173,8 @@ def test_the_outcome_of_conditions(statuses, expected):
         ),
         (
             intervals.offset([0.9, 0.7], [0.8, 0.6]),
-            "0.1 (95 % interval 0.1 to 0.1)",
-            "0.1 [0.1, 0.1]",
+            "0.1 (95 % interval 0.092 to 0.11)",
+            "0.1 [0.092, 0.11]",
         ),
         (Extreme(3e-16, 7), "3e-16 (largest of 7 instances)", "3e-16"),
         (

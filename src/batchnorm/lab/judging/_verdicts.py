@@ -4,8 +4,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from batchnorm.lab.design import CLAIMS
-from batchnorm.lab.judging._estimates import Estimate, Extreme
+from batchnorm.lab.judging._estimates import CONFIDENCE, Estimate, Extreme
 from batchnorm.lab.judging._findings import Effect, Outcome, Status, Verdict
+
+_CORRECTED = (
+    "Several decide together, so their intervals are widened until all of them hold at once with "
+    "95 % (Bonferroni). "
+)
 
 
 @dataclass(frozen=True)
@@ -137,12 +142,14 @@ def judge(
     Args:
         claim: a number out of `claims.CLAIMS`.
         measured: what was measured, in words.
-        conditions: what has to hold.
+        conditions: what has to hold; the intervals of several are widened, so that all of them
+            together are right in 95 % of runs (Bonferroni).
         readings: what each outcome means, in plain words.
         others: effects that are shown and decide nothing.
         remarks: further results in words.
         figure: which of the study's figures shows the claim.
     """
+    conditions = _together(conditions)
     bounded = [condition.bounded for condition in conditions]
     statuses = [effect.status for effect in bounded]
     found = outcome(statuses)
@@ -160,9 +167,26 @@ def judge(
     )
 
 
+def _together(conditions: Sequence[Condition]) -> list[Condition]:
+    """Return the conditions with intervals that hold all at once with 95 %."""
+    confidence = _confidence(conditions)
+    found = []
+    for one in conditions:
+        estimate = one.effect.estimate
+        widened = None if estimate is None else estimate.at(confidence)
+        found.append(replace(one, effect=replace(one.effect, estimate=widened)))
+    return found
+
+
+def _confidence(conditions: Sequence[Condition]) -> float:
+    chances = sum(not isinstance(one.effect.estimate, Extreme) for one in conditions)
+    return 1 - (1 - CONFIDENCE) / max(chances, 1)
+
+
 def _rule(conditions: Sequence[Condition]) -> str:
     sure = all(isinstance(condition.effect.estimate, Extreme) for condition in conditions)
-    whole = "" if sure else " with its whole 95 % interval"
+    level = f"{100 * _confidence(conditions):.3g} %"
+    whole = "" if sure else f" with its whole {level} interval"
     margin = any(condition.margin is not None for condition in conditions)
     other = "on the other side of the bound" if not margin else "short of what counts as an effect"
     against = f"{'it lies' if sure else 'the whole interval lies'} {other}"
@@ -175,7 +199,7 @@ def _rule(conditions: Sequence[Condition]) -> str:
         )
     listed = "; ".join(map(str, conditions))
     return (
-        f"Conditions, each supported{' with its whole 95 % interval' * (not sure)}: {listed}. A "
+        f"Conditions, each supported{whole}: {listed}. {_CORRECTED * (not sure)}A "
         f"condition is contradicted when {against}; what is neither cannot be told. Reproduced "
         "when all are supported, contradicted when all are contradicted, mixed when some are "
         "supported and some contradicted; otherwise it cannot be told."

@@ -12,6 +12,7 @@ from batchnorm.lab.judging import intervals
 from batchnorm.lab.judging._estimates import Difference, Extreme, Median, Offset, Ratio
 from batchnorm.lab.judging._results import Results, TrialResult
 
+_FINE = math.log1p(intervals.DIGIT)
 Value = Callable[[TrialResult], float]
 Rank = Callable[["Setting"], tuple[float, ...]]
 
@@ -141,26 +142,40 @@ def edges(results: Results, setting: Setting, given: Collection[str] = ()) -> tu
     return tuple(found)
 
 
-def ratio(above: Setting, below: Setting, value: Value, limit: float = math.inf) -> Ratio | None:
-    """Return the ratio of the medians of two settings over the seeds that both have.
+def ratio(above: Setting, below: Setting, value: Value) -> Ratio | None:
+    """Return the geometric mean of the ratios of two settings over the seeds that both have.
 
     Args:
         above: the numerator.
         below: the denominator.
-        value: what is compared; infinity where censored.
-        limit: steps that a censored trial had.
+        value: what is compared; infinity where it overflowed.
 
     Returns:
         `None` when they share no seed.
     """
     ours, theirs = _pairs(above, below, value)
-    return intervals.ratio(ours, theirs, limit) if ours else None
+    return intervals.ratio(ours, theirs) if ours else None
 
 
 def step_ratio(results: Results, above: Setting, below: Setting, target: float) -> Ratio | None:
-    """Return how many times more steps to the target one setting takes than another."""
-    limit = results.plan.steps or math.inf
-    return ratio(above, below, lambda trial: trial.steps_to(target), limit)
+    """Return how many times more steps to the target one setting takes than another.
+
+    A number of steps is known to the distance of the evaluations.
+    """
+    ours, theirs = _pairs(above, below, lambda trial: trial.steps_to(target))
+    if not ours:
+        return None
+    trials = (*above.trials, *below.trials)
+    step = max(_gap(trial, target) for trial in trials)
+    return intervals.ratio(ours, theirs, results.plan.steps or math.inf, step=step)
+
+
+def _gap(trial: TrialResult, target: float) -> float:
+    """Return the logarithm of the steps to a target over those of the evaluation before it."""
+    steps = [entry["step"] for entry in trial.evaluations if entry["step"] > 0]
+    reached = trial.steps_to(target)
+    before = [step for step in steps if step < reached]
+    return math.log(reached / before[-1]) if before and math.isfinite(reached) else _FINE
 
 
 def offset(first: Setting, second: Setting, value: Value) -> Offset | None:

@@ -3,7 +3,8 @@
 from collections.abc import Collection, Iterable
 
 from batchnorm._pages import number
-from batchnorm.lab.judging import comparison
+from batchnorm.lab.judging import comparison, intervals
+from batchnorm.lab.judging._estimates import CONFIDENCE
 from batchnorm.lab.judging._findings import SettingRow
 from batchnorm.lab.judging._results import Results
 from batchnorm.lab.judging.comparison import Setting
@@ -12,8 +13,14 @@ StatedRow = tuple[str, str, str]
 
 NOT_STATED = "not stated"
 _INTERVALS = (
-    "Intervals are 95 % percentile-bootstrap intervals over the seeds; the arms share initial "
-    "weights and data order. With {seeds} seeds the intervals are rough."
+    "Intervals are over {seeds} seeds; the arms share initial weights and data order, so seeds are "
+    "compared in pairs. Differences and ratios (their logarithms) have Student's t intervals, "
+    "shares of seeds exact ones (Clopper and Pearson). Equal seeds have an interval, too: another "
+    "seed may differ by a step of what is measured in a share of up to {other:.0%}."
+)
+_MEDIANS = (
+    "The bands and strokes of medians in the figures reach from one ordered seed to another and "
+    "hold the median with at least {covered:.0%}."
 )
 _PICKED = (
     "The best setting is picked on the same seeds as are then reported. That flatters every arm, "
@@ -77,7 +84,12 @@ def notes(
         rule: how they were picked.
         given: settings of them that were not picked, as each value has its own best.
     """
-    found = [_INTERVALS.format(seeds=results.plan.seeds)]
+    seeds = results.plan.seeds
+    other = 1 - ((1 - CONFIDENCE) / 2) ** (1 / seeds)
+    found = [
+        _INTERVALS.format(seeds=seeds, other=other),
+        _MEDIANS.format(covered=intervals.coverage(seeds)),
+    ]
     if rule:
         found = [rule, _PICKED, *found]
     if results.plan.targets:

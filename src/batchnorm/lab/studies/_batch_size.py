@@ -46,7 +46,7 @@ def findings(results: Results) -> Findings:
                 results,
                 "batch",
                 "Accuracy at the end by mini-batch",
-                "Median over the seeds, with 95 % interval, each at its best learning rate for "
+                "Median over the seeds, with its interval, each at its best learning rate for "
                 f"that batch, after {results.plan.examples:,} training examples. Ghost "
                 "batches hold 16: up to there ghost BN is BN.",
             ),
@@ -151,7 +151,7 @@ _EXPLANATION = Explanation(
     "micro-batches, renormalize, or use group normalization.",
 )
 _DIGITS = Plan(
-    seeds=5,
+    seeds=10,
     grid={"batch": (2, 4, 8, 32, 256), "rate": (0.1, 0.3)},
     fixed={"rate_batch": 64},
     examples=5_000,

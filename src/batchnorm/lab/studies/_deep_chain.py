@@ -113,7 +113,7 @@ def _safe(results: Results, gains: Sequence[float]) -> Curves:
     ]
     return Curves(
         "The largest learning rate that lowers the loss",
-        "One step from random weights; median over the seeds, with 95 % interval. The lines of "
+        "One step from random weights; median over the seeds, with its interval. The lines of "
         "the plain chains fan out with depth: which rate is right depends on all layers at once.",
         Axis("Depth"),
         Axis("Largest safe learning rate (logarithmic)", log=True),

@@ -45,7 +45,7 @@ def findings(results: Results) -> Findings:
                 results,
                 "scale",
                 "Accuracy at the end by the scale of the initial weights",
-                "Median over the seeds, with 95 % interval, each at its best learning rate for "
+                "Median over the seeds, with its interval, each at its best learning rate for "
                 f"that scale. The dotted line at {target:.0%} is what counts as trained.",
                 marks=(target,),
             ),
@@ -58,8 +58,9 @@ def findings(results: Results) -> Findings:
 
 def _conditions(results: Results, trains: Trains) -> list[Condition]:
     shares = {arm.name: summaries.shares(results, arm.name, trains) for arm in results.study.arms}
+    points = len([*results.plan.points()])
     return [
-        above(0, name, summaries.difference(shares[normalized], shares[plain]), _COUNTS)
+        above(0, name, summaries.difference(shares[normalized], shares[plain], points), _COUNTS)
         for plain, normalized, name in _PAIRS
     ]
 

@@ -90,7 +90,7 @@ def _sweep(results: Results, depth: float) -> Curves:
         results,
         "rate",
         f"Accuracy at the end by learning rate, {depth:g} layers",
-        "Median over the seeds, with 95 % interval. A diverged trial counts as chance.",
+        "Median over the seeds, with its interval. A diverged trial counts as chance.",
         where={"depth": depth},
     )
 
@@ -118,7 +118,7 @@ _EXPLANATION = Explanation(
     "normalization helps. Where it does worse, these trials do not say why.",
 )
 _DIGITS = Plan(
-    seeds=5,
+    seeds=10,
     grid={"depth": (3, 8), "rate": (0.03, 0.1, 0.3, 1.0)},
     fixed={"batch": 60},
     steps=300,

@@ -55,7 +55,7 @@ def findings(results: Results) -> Findings:
                 results,
                 "rate",
                 "Accuracy at the end by learning rate",
-                "Median over the seeds, with 95 % interval. A diverged trial counts as chance.",
+                "Median over the seeds, with its interval. A diverged trial counts as chance.",
             ),
             step_charts.steps_to_targets(results),
         ),
@@ -95,7 +95,7 @@ _EXPLANATION = Explanation(
     "above.",
 )
 _DIGITS = Plan(
-    seeds=5,
+    seeds=10,
     grid={"rate": (0.03, 0.1, 0.3, 1.0)},
     fixed={"batch": 60},
     steps=300,

@@ -90,7 +90,7 @@ def _bars(results: Results, size: float) -> Bars:
         ],
         lambda trial: trial.final_accuracy,
         f"Accuracy by dropout, {size:,.0f} training examples",
-        "Median over the seeds, with 95 % interval, each at its best learning rate. The axis does "
+        "Median over the seeds, with its interval, each at its best learning rate. The axis does "
         "not start at zero.",
         zoomed=True,
     )
@@ -122,7 +122,7 @@ _EXPLANATION = Explanation(
     "on your data: how much regularization is needed hangs on the number of examples.",
 )
 _DIGITS = Plan(
-    seeds=5,
+    seeds=10,
     grid={"train": (150, 1_347), "dropout": (0, 0.1, _HEAVY), "rate": (0.1, 0.3)},
     fixed={"batch": 60},
     steps=400,

@@ -50,7 +50,7 @@ def findings(results: Results) -> Findings:
             Curves(
                 "What eps does to it",
                 f"Largest deviation of the output with eps = {number(_DEFAULT)}, relative to the "
-                "largest output; median over the seeds, with 95 % interval. The identity is exact "
+                "largest output; median over the seeds, with its interval. The identity is exact "
                 "only while the variance is large beside eps: small weights feel it.",
                 charts.log_axis(results, "factor"),
                 Axis("Deviation of the output (logarithmic)", log=True),
