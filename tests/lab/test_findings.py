@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from batchnorm import lab
@@ -130,6 +131,55 @@ def test_the_best_setting_is_the_fastest_and_then_the_most_accurate():
     assert comparison.edges(results, comparison.best(results, "sigmoid", rank)) == (
         "largest learning rate",
     )
+
+
+def test_a_setting_is_picked_on_the_other_seeds_and_read_on_the_one_left_out():
+    ends = {1.0: (0.9, 0.8, 0.2, 0.3, 0.5), 3.0: (0.1, 0.7, 0.9, 0.6, 0.4)}
+    results = made(EVEN)
+    trials = tuple(
+        replace(t, evaluations=({**t.evaluations[-1], "test_accuracy": ends[rate][t.trial.seed]},))
+        for t in results.trials
+        for rate in [t.trial["rate"]]
+    )
+    results = replace(results, trials=trials)
+
+    def median_without(rate, seed):
+        return np.median([end for other, end in enumerate(ends[rate]) if other != seed])
+
+    found = comparison.picked_elsewhere(results, "sigmoid", comparison.most_accurate)
+    expected = [
+        ends[max(ends, key=lambda rate: median_without(rate, seed))][seed] for seed in range(5)
+    ]
+    assert [trial.final_accuracy for trial in found.trials] == expected
+    whole = comparison.best(results, "sigmoid", comparison.most_accurate)
+    assert found.at == whole.at
+    assert np.mean(expected) < np.mean([trial.final_accuracy for trial in whole.trials])
+
+
+def test_picking_flatters_no_arm_that_has_more_settings():
+    """All settings are alike: an arm that may pick is no better than one that may not."""
+    rng, gains = np.random.default_rng(0), {"best": [], "picked_elsewhere": []}
+    base = made({}, plan=replace(PLAN, grid={"scale": (0.1,), "rate": (1.0, 2.0, 3.0, 4.0)}))
+    for _ in range(60):
+        trials = tuple(
+            replace(t, evaluations=({"step": 9, "test_accuracy": rng.normal(0.5, 0.1)},))
+            for t in base.trials
+        )
+        results = replace(base, trials=trials)
+        for name, gain in gains.items():
+            pick = getattr(comparison, name)
+            free = pick(results, "sigmoid", comparison.most_accurate)
+            bound = pick(results, "sigmoid-bn", comparison.most_accurate, {"rate": 1.0})
+            gain.append(comparison.accuracy_difference(free, bound).value)
+    assert np.mean(gains["best"]) > 0.02
+    assert abs(np.mean(gains["picked_elsewhere"])) < 0.02
+
+
+def test_one_seed_has_no_others_to_pick_on():
+    results = made(EVEN, plan=replace(PLAN, seeds=1))
+    rank = comparison.most_accurate
+    found = comparison.picked_elsewhere(results, "sigmoid", rank)
+    assert found == comparison.best(results, "sigmoid", rank)
 
 
 def test_the_headline_says_which_way_and_how_much():

@@ -465,6 +465,14 @@ LAB = [
         only="ratio_is_students",
     ),
     Mutant(
+        "a setting is picked on the seed that it is read on",
+        "others = tuple(trial for trial in one.trials if trial.trial.seed != seed)",
+        "others = tuple(trial for trial in one.trials if trial.trial.seed >= 0)",
+        "lab/test_findings.py",
+        "every arm is flattered, and the picked one more",
+        only="picked or picking",
+    ),
+    Mutant(
         "seeds that are equal leave no doubt",
         "other = 1 - float(tail ** (1 / count))",
         "other = 0.0",

@@ -101,6 +101,46 @@ def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) 
     return min(candidates, key=rank)
 
 
+def picked_elsewhere(
+    results: Results, arm: str, rank: Rank, where: Settings | None = None
+) -> Setting:
+    """Return an arm with the trial of each seed at the setting that is best on the other seeds.
+
+    What is read was not picked for being high, so an interval over it holds for new seeds.
+
+    Args:
+        results: the run.
+        arm: name of the arm.
+        rank: the smaller, the better.
+        where: values that some of the settings must have.
+
+    Returns:
+        The trials under the setting that is best on all seeds; where there is one seed only, there
+        are no others, and that setting is taken.
+
+    Raises:
+        RunError: the arm has no whole trial there.
+    """
+    whole = best(results, arm, rank, where)
+    candidates = list(settings(results, arm, where))
+    seeds = sorted({trial.trial.seed for one in candidates for trial in one.trials})
+    if len(seeds) == 1:
+        return whole
+    found = (_picked_without(candidates, seed, rank) for seed in seeds)
+    return Setting(arm, whole.at, tuple(trial for trial in found if trial is not None))
+
+
+def _picked_without(candidates: Iterable[Setting], seed: int, rank: Rank) -> TrialResult | None:
+    """Return the trial of a seed at the setting that is best on the others."""
+    split = []
+    for one in candidates:
+        others = tuple(trial for trial in one.trials if trial.trial.seed != seed)
+        own = [trial for trial in one.trials if trial.trial.seed == seed]
+        if own and others:
+            split.append((Setting(one.arm, one.at, others), own[0]))
+    return min(split, key=lambda pair: rank(pair[0]))[1] if split else None
+
+
 def best_of_each(results: Results, rank: Rank) -> dict[str, Setting]:
     """Return the best setting of each arm, by the name of the arm.
 

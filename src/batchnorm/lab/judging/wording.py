@@ -23,9 +23,11 @@ _MEDIANS = (
     "hold the median with at least {covered:.0%}."
 )
 _PICKED = (
-    "The best setting is picked on the same seeds as are then reported. That flatters every arm, "
-    "and in the same way."
+    "For a verdict, the best setting of an arm is picked for each seed on the other seeds, and read "
+    "on that one, so that no number was picked for being high. Figures and tables show the setting "
+    "that is best on all seeds, which flatters it."
 )
+MOST_ACCURATE = "Best setting of an arm: the one with the highest median accuracy at the end."
 _COUNTED = (
     "The steps to an accuracy are counted at the evaluations, which lie {every} steps or 5 % apart."
 )

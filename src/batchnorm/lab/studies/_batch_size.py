@@ -5,7 +5,6 @@ References:
     Hoffer, Hubara and Soudry (2017) for ghost batches.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
@@ -34,7 +33,7 @@ def findings(results: Results) -> Findings:
         for arm in results.study.arms
         for batch in results.plan.grid["batch"]
     }
-    verdict = _verdict(results, best)
+    verdict = _verdict(results)
     return Findings(
         headline=f"{verdict.reading} With a batch of {small:g} it ends at "
         f"{best['bn', small].final_accuracy:.0%}, with {_USUAL} at "
@@ -53,17 +52,24 @@ def findings(results: Results) -> Findings:
             _table(results),
         ),
         settings=wording.settings(results, _SETTINGS, "ImageNet"),
-        notes=(_EQUAL, *wording.notes(results, best.values(), given=("batch",))),
+        notes=(
+            _EQUAL,
+            *wording.notes(results, best.values(), wording.MOST_ACCURATE, given=("batch",)),
+        ),
     )
 
 
-def _verdict(results: Results, best: Mapping[tuple[str, float], Setting]) -> Verdict:
+def _verdict(results: Results) -> Verdict:
     """Judge by the best setting of each arm for each mini-batch."""
     batches = results.plan.grid["batch"]
     small, large = min(batches), max(batches)
 
     def gain(first: tuple[str, float], second: tuple[str, float]) -> Difference | None:
-        return comparison.accuracy_difference(best[first], best[second])
+        ours, theirs = (
+            comparison.picked_elsewhere(results, arm, comparison.most_accurate, {"batch": batch})
+            for arm, batch in (first, second)
+        )
+        return comparison.accuracy_difference(ours, theirs)
 
     return judge(
         "C12",

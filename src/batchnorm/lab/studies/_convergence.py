@@ -107,12 +107,13 @@ _EXPLANATION = Explanation(
 
 
 def _best(results: Results, arm: str, target: float) -> Setting:
-    return comparison.best(results, arm, comparison.fewest_steps(target))
+    return comparison.picked_elsewhere(results, arm, comparison.fewest_steps(target))
 
 
 def _headline(results: Results, plain: Setting, normalized: Setting) -> str:
     target, limit = results.plan.headline_target, results.plan.steps or 0
-    found = comparison.step_ratio(results, plain, normalized, target)
+    ours, theirs = (_best(results, setting.arm, target) for setting in (plain, normalized))
+    found = comparison.step_ratio(results, ours, theirs, target)
     if found is None or not found.determined:
         return (
             f"Neither sigmoid network reached {target:.0%} accuracy within "

@@ -160,7 +160,7 @@ def _same_settings(results: Results) -> list[tuple[Setting, Setting]]:
 
 def _best_pair(results: Results, target: float) -> tuple[Setting, Setting]:
     plain, normalized = (
-        comparison.best(results, arm, comparison.fewest_steps(target))
+        comparison.picked_elsewhere(results, arm, comparison.fewest_steps(target))
         for arm in (_PLAIN, _NORMALIZED)
     )
     return plain, normalized

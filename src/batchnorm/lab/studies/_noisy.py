@@ -57,11 +57,12 @@ def findings(results: Results) -> Findings:
 def _conditions(results: Results, target: float, depth: float) -> tuple[Condition, Condition]:
     where = {"depth": depth}
     plain, noisy = (
-        comparison.best(results, arm, comparison.fewest_steps(target), where)
+        comparison.picked_elsewhere(results, arm, comparison.fewest_steps(target), where)
         for arm in ("plain", "noisy")
     )
     noisy_end, quiet_end = (
-        comparison.best(results, arm, comparison.most_accurate, where) for arm in ("noisy", "bn")
+        comparison.picked_elsewhere(results, arm, comparison.most_accurate, where)
+        for arm in ("noisy", "bn")
     )
     return (
         above(

@@ -25,8 +25,10 @@ def findings(results: Results) -> Findings:
     """Judge claim C11."""
     target = results.plan.headline_target
     rank = comparison.fewest_steps(target)
-    fastest = comparison.best_of_each(results, rank)
-    finest = comparison.best_of_each(results, comparison.most_accurate)
+    fastest, finest = (
+        {arm.name: comparison.picked_elsewhere(results, arm.name, by) for arm in results.study.arms}
+        for by in (rank, comparison.most_accurate)
+    )
     as_good = [
         above(
             -_MARGIN,
@@ -60,7 +62,9 @@ def findings(results: Results) -> Findings:
             step_charts.steps_to_targets(results),
         ),
         settings=wording.settings(results, _SETTINGS, "CIFAR-10; synthetic"),
-        notes=wording.notes(results, fastest.values(), comparison.RULE),
+        notes=wording.notes(
+            results, comparison.best_of_each(results, rank).values(), comparison.RULE
+        ),
     )
 
 

@@ -46,7 +46,7 @@ def findings(results: Results) -> Findings:
         verdicts=(verdict,),
         figures=tuple(_bars(results, size) for size in sizes),
         settings=wording.settings(results, _SETTINGS, "ImageNet"),
-        notes=wording.notes(results),
+        notes=wording.notes(results, rule=wording.MOST_ACCURATE),
     )
 
 
@@ -76,9 +76,13 @@ def _difference(
     results: Results, size: float, first: tuple[str, float], second: tuple[str, float]
 ) -> Difference | None:
     """Return by how much more accurate the first is, an arm and its dropout, than the second."""
-    return comparison.accuracy_difference(
-        _best(results, first[0], size, first[1]), _best(results, second[0], size, second[1])
+    ours, theirs = (
+        comparison.picked_elsewhere(
+            results, arm, comparison.most_accurate, {"train": size, "dropout": dropout}
+        )
+        for arm, dropout in (first, second)
     )
+    return comparison.accuracy_difference(ours, theirs)
 
 
 def _bars(results: Results, size: float) -> Bars:

@@ -47,7 +47,7 @@ def findings(results: Results) -> Findings:
             step_charts.grids(results, target, "scale", "rate"),
         ),
         settings=wording.settings(results, _SETTINGS, "ImageNet"),
-        notes=wording.notes(results, best.values()),
+        notes=wording.notes(results, best.values(), wording.MOST_ACCURATE),
     )
 
 
@@ -57,7 +57,8 @@ def _conditions(results: Results, target: float) -> list[Condition]:
     found = []
     for plain, normalized, name in _PAIRS:
         best = (
-            comparison.best(results, arm, comparison.most_accurate) for arm in (normalized, plain)
+            comparison.picked_elsewhere(results, arm, comparison.most_accurate)
+            for arm in (normalized, plain)
         )
         found += [
             above(
