@@ -8,7 +8,7 @@ import pytest
 
 from batchnorm import lab
 from batchnorm.lab.design import _schedule
-from batchnorm.lab.judging import comparison, wording
+from batchnorm.lab.judging import comparison, summaries, wording
 from batchnorm.lab.judging._results import Results, TrialResult
 from batchnorm.lab.studies._convergence_verdicts import (
     fewer_steps,
@@ -100,6 +100,25 @@ def test_the_settings_in_which_sigmoids_train_are_told_and_judge_nothing(reach, 
     found = STUDY.findings(results)
     assert words in found.summary
     assert [verdict.claim for verdict in found.verdicts] == ["C1", "C4"]
+
+
+@pytest.mark.parametrize(
+    ("last", "trains"),
+    [
+        ((0.1, 0.1, 0.1, 0.1, 0.95), False),  # a lucky end
+        ((0.95, 0.95, 0.95, 0.95, 0.3), True),  # an unlucky one
+        ((0.8, 0.8, 0.8, 0.8, 0.8), True),
+        ((0.79, 0.8, 0.8, 0.8, 0.8), False),
+    ],
+)
+def test_a_trial_trains_by_the_mean_of_its_last_evaluations(last, trains):
+    before = (0.99,) * 4  # what was once reached and lost does not count
+    entries = tuple({"test_accuracy": accuracy} for accuracy in (*before, *last))
+    trial = made(EVEN).trials[0]
+    assert summaries.reaches(0.8)(replace(trial, evaluations=entries)) == trains
+    assert not summaries.reaches(0.8)(replace(trial, evaluations=entries, diverged_at=7))
+    few = entries[:3]
+    assert summaries.reaches(0.98)(replace(trial, evaluations=few))
 
 
 def test_every_claim_is_judged_once():

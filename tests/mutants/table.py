@@ -473,6 +473,14 @@ LAB = [
         only="picked or picking",
     ),
     Mutant(
+        "a lucky last evaluation trains",
+        "return lambda trial: trial.settled_accuracy >= target",
+        "return lambda trial: trial.final_accuracy >= target",
+        "lab/test_findings.py",
+        "the same in a trial that does not swing",
+        only="trains_by",
+    ),
+    Mutant(
         "seeds that are equal leave no doubt",
         "other = 1 - float(tail ** (1 / count))",
         "other = 0.0",

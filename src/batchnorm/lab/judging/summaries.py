@@ -21,8 +21,8 @@ Numbers = Mapping[int, float]
 
 
 def reaches(target: float) -> Trains:
-    """Return the rule that a trial trains when it ends with at least an accuracy."""
-    return lambda trial: trial.final_accuracy >= target
+    """Return the rule that a trial trains when its last evaluations have a mean accuracy."""
+    return lambda trial: trial.settled_accuracy >= target
 
 
 def by_seed(

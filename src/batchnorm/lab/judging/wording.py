@@ -6,7 +6,7 @@ from batchnorm._pages import number
 from batchnorm.lab.judging import comparison, intervals
 from batchnorm.lab.judging._estimates import CONFIDENCE
 from batchnorm.lab.judging._findings import SettingRow
-from batchnorm.lab.judging._results import Results
+from batchnorm.lab.judging._results import LAST, Results
 from batchnorm.lab.judging.comparison import Setting
 
 StatedRow = tuple[str, str, str]
@@ -23,13 +23,17 @@ _MEDIANS = (
     "hold the median with at least {covered:.0%}."
 )
 _PICKED = (
-    "For a verdict, the best setting of an arm is picked for each seed on the other seeds, and read "
-    "on that one, so that no number was picked for being high. Figures and tables show the setting "
-    "that is best on all seeds, which flatters it."
+    "For a verdict, the best setting of an arm is picked for each seed on the other seeds, and "
+    "read on that one, so that no number was picked for being high. Figures and tables show the "
+    "setting that is best on all seeds, which flatters it."
 )
 MOST_ACCURATE = "Best setting of an arm: the one with the highest median accuracy at the end."
 _COUNTED = (
     "The steps to an accuracy are counted at the evaluations, which lie {every} steps or 5 % apart."
+)
+SETTLED = (
+    f"A trial trains when the mean accuracy of its last {LAST} evaluations is high enough; one "
+    "that diverged does not. A single evaluation at a high learning rate is a matter of luck."
 )
 _CENSORED = (
     "A trial that did not reach a target within its steps is censored: it stays in the median as "

@@ -7,6 +7,7 @@ References:
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 from torch import nn
 
 from batchnorm.lab.design import Arm, Plan, by_task
@@ -52,7 +53,7 @@ def findings(results: Results) -> Findings:
             step_charts.grids(results, target, "rate", "scale"),
         ),
         settings=wording.settings(results, _SETTINGS, "ImageNet"),
-        notes=wording.notes(results, best.values()),
+        notes=(wording.SETTLED, *wording.notes(results, best.values())),
     )
 
 
@@ -71,7 +72,7 @@ def _decades(results: Results, arm: str, label: str, target: float) -> str:
         scale
         for scale in results.plan.grid["scale"]
         if any(
-            setting.final_accuracy >= target
+            np.median([trial.settled_accuracy for trial in setting.trials]) >= target
             for setting in comparison.settings(results, arm, {"scale": scale})
         )
     ]

@@ -60,8 +60,11 @@ def findings(results: Results) -> Findings:
             step_charts.equal_settings(results, target, (("plain", "bn"),)),
         ),
         settings=wording.settings(results, _SETTINGS, "ImageNet"),
-        notes=wording.notes(
-            results, comparison.best_of_each(results, rank).values(), comparison.RULE
+        notes=(
+            wording.SETTLED,
+            *wording.notes(
+                results, comparison.best_of_each(results, rank).values(), comparison.RULE
+            ),
         ),
     )
 

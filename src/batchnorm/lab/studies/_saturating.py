@@ -28,7 +28,8 @@ def findings(results: Results) -> Findings:
     best = comparison.best_of_each(results, comparison.most_accurate)
     verdict = judge(
         "C3",
-        f"A setting trains when it ends with at least {target:.0%} accuracy. Far behind is by more "
+        f"A setting trains when it ends, over its last evaluations, with at least {target:.0%} "
+        "accuracy. Far behind is by more "
         "than such a network is above a guess:",
         _conditions(results, target),
         _READINGS,
@@ -47,7 +48,10 @@ def findings(results: Results) -> Findings:
             step_charts.grids(results, target, "scale", "rate"),
         ),
         settings=wording.settings(results, _SETTINGS, "ImageNet"),
-        notes=wording.notes(results, best.values(), wording.MOST_ACCURATE),
+        notes=(
+            wording.SETTLED,
+            *wording.notes(results, best.values(), wording.MOST_ACCURATE),
+        ),
     )
 
 
