@@ -184,8 +184,8 @@ def test_an_interval_of_95_percent_holds_the_truth(kind, seeds):
 @pytest.mark.parametrize("seeds", [*SEEDS, 15])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_intervals_hold_the_truth_as_often_as_they_say(kind, seeds, confidence):
-    """By a thousandth of their misses or two: steps and accuracies come in jumps."""
-    assert 1 - coverage_of(kind, seeds, confidence, 40_000) <= 1.15 * (1 - confidence)
+    """Within a quarter of their misses: steps and accuracies come in jumps."""
+    assert 1 - coverage_of(kind, seeds, confidence, 10_000) <= 1.25 * (1 - confidence)
 
 
 @pytest.mark.parametrize("confidence", CONFIDENCES)
