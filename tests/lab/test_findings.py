@@ -3,16 +3,17 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from batchnorm import lab
 from batchnorm.lab.design import _schedule
-from batchnorm.lab.judging import comparison, wording
+from batchnorm.lab.judging import comparison, summaries, wording
 from batchnorm.lab.judging._results import Results, TrialResult
 from batchnorm.lab.studies._convergence_verdicts import (
     fewer_steps,
     stable_distribution,
-    trainable_sigmoid,
+    trained_shares,
 )
 
 STUDY = lab.get("convergence")
@@ -50,7 +51,7 @@ EVEN = {"sigmoid": 40, "sigmoid-bn": 40, "relu": 40, "relu-bn": 40}
 
 @pytest.mark.parametrize(
     ("steps", "outcome"),
-    [(20, "reproduced"), (40, "not reproduced"), (80, "not reproduced")],
+    [(20, "reproduced"), (40, "contradicted"), (80, "contradicted")],
 )
 def test_fewer_steps_follows_the_ratio(steps, outcome):
     verdict = fewer_steps(made(EVEN | {"sigmoid-bn": steps}))
@@ -80,24 +81,53 @@ def test_fewer_steps_counts_the_equal_settings(steps, fewer, more):
     assert f"clearly more in {more}." in wording
 
 
-def test_fewer_steps_is_not_determined_when_nothing_was_reached():
-    assert fewer_steps(made({})).outcome == "not determined"
+def test_fewer_steps_cannot_be_told_when_nothing_was_reached():
+    assert fewer_steps(made({})).outcome == "cannot be told"
 
 
 @pytest.mark.parametrize(
-    ("reach", "outcome"),
+    ("reach", "plain"),
     [
-        (EVEN, "not reproduced"),
-        (EVEN | {"sigmoid": math.inf}, "reproduced"),
-        (EVEN | {("sigmoid", 3.0): math.inf}, "mixed"),
+        (EVEN, "100%"),
+        (EVEN | {"sigmoid": math.inf}, "0%"),
+        (EVEN | {("sigmoid", 3.0): math.inf}, "50%"),
     ],
 )
-def test_trainable_sigmoid_follows_the_share_of_settings(reach, outcome):
-    assert trainable_sigmoid(made(reach)).outcome == outcome
+def test_the_settings_in_which_sigmoids_train_are_told_and_judge_nothing(reach, plain):
+    results = made(reach)
+    words = trained_shares(results)
+    assert f"100% with batch normalization, {plain} without" in words
+    found = STUDY.findings(results)
+    assert words in found.summary
+    assert [verdict.claim for verdict in found.verdicts] == ["C1", "C4"]
 
 
 @pytest.mark.parametrize(
-    ("drift", "outcome"), [(0.5, "reproduced"), (1.0, "not reproduced"), (2.0, "not reproduced")]
+    ("last", "trains"),
+    [
+        ((0.1, 0.1, 0.1, 0.1, 0.95), False),  # a lucky end
+        ((0.95, 0.95, 0.95, 0.95, 0.3), True),  # an unlucky one
+        ((0.8, 0.8, 0.8, 0.8, 0.8), True),
+        ((0.79, 0.8, 0.8, 0.8, 0.8), False),
+    ],
+)
+def test_a_trial_trains_by_the_mean_of_its_last_evaluations(last, trains):
+    before = (0.99,) * 4  # what was once reached and lost does not count
+    entries = tuple({"test_accuracy": accuracy} for accuracy in (*before, *last))
+    trial = made(EVEN).trials[0]
+    assert summaries.reaches(0.8)(replace(trial, evaluations=entries)) == trains
+    assert not summaries.reaches(0.8)(replace(trial, evaluations=entries, diverged_at=7))
+    few = entries[:3]
+    assert summaries.reaches(0.98)(replace(trial, evaluations=few))
+
+
+def test_every_claim_is_judged_once():
+    claims = [claim for study in lab.STUDIES.values() for claim in study.claims]
+    assert len(claims) == len(set(claims))
+
+
+@pytest.mark.parametrize(
+    ("drift", "outcome"), [(0.5, "reproduced"), (1.0, "contradicted"), (2.0, "contradicted")]
 )
 def test_stability_follows_the_drift(drift, outcome):
     verdict = stable_distribution(made(EVEN, {"sigmoid-bn": drift}))
@@ -122,6 +152,55 @@ def test_the_best_setting_is_the_fastest_and_then_the_most_accurate():
     )
 
 
+def test_a_setting_is_picked_on_the_other_seeds_and_read_on_the_one_left_out():
+    ends = {1.0: (0.9, 0.8, 0.2, 0.3, 0.5), 3.0: (0.1, 0.7, 0.9, 0.6, 0.4)}
+    results = made(EVEN)
+    trials = tuple(
+        replace(t, evaluations=({**t.evaluations[-1], "test_accuracy": ends[rate][t.trial.seed]},))
+        for t in results.trials
+        for rate in [t.trial["rate"]]
+    )
+    results = replace(results, trials=trials)
+
+    def median_without(rate, seed):
+        return np.median([end for other, end in enumerate(ends[rate]) if other != seed])
+
+    found = comparison.picked_elsewhere(results, "sigmoid", comparison.most_accurate)
+    expected = [
+        ends[max(ends, key=lambda rate: median_without(rate, seed))][seed] for seed in range(5)
+    ]
+    assert [trial.final_accuracy for trial in found.trials] == expected
+    whole = comparison.best(results, "sigmoid", comparison.most_accurate)
+    assert found.at == whole.at
+    assert np.mean(expected) < np.mean([trial.final_accuracy for trial in whole.trials])
+
+
+def test_picking_flatters_no_arm_that_has_more_settings():
+    """All settings are alike: an arm that may pick is no better than one that may not."""
+    rng, gains = np.random.default_rng(0), {"best": [], "picked_elsewhere": []}
+    base = made({}, plan=replace(PLAN, grid={"scale": (0.1,), "rate": (1.0, 2.0, 3.0, 4.0)}))
+    for _ in range(60):
+        trials = tuple(
+            replace(t, evaluations=({"step": 9, "test_accuracy": rng.normal(0.5, 0.1)},))
+            for t in base.trials
+        )
+        results = replace(base, trials=trials)
+        for name, gain in gains.items():
+            pick = getattr(comparison, name)
+            free = pick(results, "sigmoid", comparison.most_accurate)
+            bound = pick(results, "sigmoid-bn", comparison.most_accurate, {"rate": 1.0})
+            gain.append(comparison.accuracy_difference(free, bound).value)
+    assert np.mean(gains["best"]) > 0.02
+    assert abs(np.mean(gains["picked_elsewhere"])) < 0.02
+
+
+def test_one_seed_has_no_others_to_pick_on():
+    results = made(EVEN, plan=replace(PLAN, seeds=1))
+    rank = comparison.most_accurate
+    found = comparison.picked_elsewhere(results, "sigmoid", rank)
+    assert found == comparison.best(results, "sigmoid", rank)
+
+
 def test_the_headline_says_which_way_and_how_much():
     fewer = STUDY.findings(made(EVEN | {"sigmoid-bn": 20})).headline
     assert "reached 60% accuracy in fewer steps: 20 instead of 40" in fewer
@@ -136,7 +215,7 @@ def test_the_headline_says_which_way_and_how_much():
 def test_a_run_in_which_nothing_was_reached_still_has_findings():
     findings = STUDY.findings(made({}))
     assert "Neither sigmoid network reached 60% accuracy" in findings.headline
-    assert {v.claim: v.outcome for v in findings.verdicts}["C1"] == "not determined"
+    assert {v.claim: v.outcome for v in findings.verdicts}["C1"] == "cannot be told"
 
 
 def test_a_missing_seed_leaves_the_pairs_of_the_others():

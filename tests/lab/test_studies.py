@@ -23,7 +23,7 @@ from support.lab.made_up import quick
 STUDIES = lab.STUDIES.values()
 TRAINED = [study for study in STUDIES if isinstance(study.work, lab.Training)]
 MEASURED = [study for study in STUDIES if isinstance(study.work, lab.Measuring)]
-OUTCOMES = {"reproduced", "not reproduced", "mixed", "not determined"}
+OUTCOMES = {"reproduced", "contradicted", "mixed", "cannot be told"}
 
 
 def named(studies):

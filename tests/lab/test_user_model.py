@@ -159,7 +159,7 @@ def test_a_study_of_an_own_model_is_run_and_told(own, tmp_path, records, study):
     results = lab.load(tmp_path / "one")
     findings = results.study.findings(results)
     assert "mine:normalized" in str(findings.settings)
-    assert findings.verdicts[0].outcome != "not determined"
+    assert findings.verdicts[0].effects[0].estimate.determined
     again = lab.Options(tmp_path / "one", own=own("normalized"), jobs=1, **SMALL)
     assert lab.run(lab.get(study), again, lambda _: None).done == 0
 

@@ -13,8 +13,8 @@ from batchnorm.lab.ledger import Ledger
 _COLOURS = {
     "reproduced": "green",
     "mixed": "yellow",
-    "not reproduced": "red",
-    "not determined": "dim",
+    "contradicted": "red",
+    "cannot be told": "dim",
 }
 
 

@@ -112,7 +112,9 @@ def test_the_drawing_agrees_with_the_verdict():
     for low, high in ((1.5, 3), (0.5, 3), (0.2, 0.5)):
         effect = Effect("e", Ratio(math.sqrt(low * high), math.sqrt(low * high), low, high), 1)
         root = parsed(forest(effect))
-        assert (place(root, "interval", "x1") > place(root, "bound", "x1")) == effect.met
+        assert (place(root, "interval", "x1") > place(root, "bound", "x1")) == (
+            effect.status == "supported"
+        )
         assert place(root, "allowed", "x") == pytest.approx(place(root, "bound", "x1"), abs=0.1)
         middle = (place(root, "interval", "x1") + place(root, "interval", "x2")) / 2
         assert place(root, "value", "cx") == pytest.approx(middle, abs=0.2)  # as logarithms go

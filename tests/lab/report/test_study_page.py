@@ -54,6 +54,8 @@ def test_the_page_says_what_it_measured_and_on_what(page, small_run):
     findings = lab.load(small_run).study.findings(lab.load(small_run))
     for verdict in findings.verdicts:
         assert verdict.rule.split(".")[0] in text
+    for words in ("“no effect”", "“above 0”", "“Condition”", "cannot be told, neither"):
+        assert words in text.partition("</style>")[2].partition("<script")[0]
     for words in ("1,347 training and 450 test images", "not stated", "trials ended", "torch"):
         assert words in text
 

@@ -1,16 +1,18 @@
-"""Effect sizes with their 95 % intervals: as data, and in the words of a report."""
+"""Effect sizes with their intervals: as data, and in the words of a report."""
 
 import math
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol, Self
 
 from batchnorm._pages import number
 
+CONFIDENCE = 0.95
 _MANY, _HUGE = 1_000, 1e6
 
 
 class Estimate(Protocol):
-    """The size of an effect with its 95 % interval."""
+    """The size of an effect with its interval."""
 
     @property
     def neutral(self) -> float:
@@ -47,6 +49,9 @@ class Estimate(Protocol):
     def bound(self, value: float) -> str:
         """Return a bound on it in its unit."""
 
+    def at(self, confidence: float) -> "Estimate":
+        """Return the same with an interval that holds it so often."""
+
 
 @dataclass(frozen=True)
 class Median:
@@ -54,7 +59,7 @@ class Median:
 
     Args:
         value: the median; infinity when it is censored.
-        low: lower end of its 95 % interval.
+        low: lower end of its interval.
         high: upper end; infinity when it is censored.
         seeds: number of seeds.
         censored: how many of them are censored.
@@ -69,25 +74,29 @@ class Median:
 
 @dataclass(frozen=True)
 class Ratio:
-    """A ratio of two medians, known exactly or between bounds.
+    """A ratio over the seeds, known exactly or between bounds.
 
     Args:
-        least: smallest value that the medians allow.
+        least: smallest value that the trials allow.
         most: largest value that they allow; differs from `least` where one is censored.
-        low: lower end of the 95 % interval.
+        low: lower end of the interval.
         high: upper end.
+        confidence: how often the interval holds it.
+        again: makes the same with another confidence.
     """
 
     least: float
     most: float
     low: float
     high: float
+    confidence: float = CONFIDENCE
+    again: Callable[[float], "Ratio"] | None = field(default=None, compare=False, repr=False)
     neutral = 1.0
     log = True
 
     @property
     def determined(self) -> bool:
-        """Whether at least one of the two medians is known."""
+        """Whether it is known from one side at least."""
         return self.least > 0 or math.isfinite(self.most)
 
     @property
@@ -103,7 +112,11 @@ class Ratio:
     def __str__(self) -> str:
         top = "no upper limit" if math.isinf(self.high) else f"{_digits(self.high)}x"
         middle = _bounded(self.least, self.most)
-        return f"{middle} (95 % interval {_digits(self.low)}x to {top})"
+        return f"{middle} ({_level(self.confidence)} interval {_digits(self.low)}x to {top})"
+
+    def at(self, confidence: float) -> "Ratio":
+        """Return the same with another confidence, where the seeds are known."""
+        return self if self.again is None else self.again(confidence)
 
     @property
     def brief(self) -> str:
@@ -123,13 +136,17 @@ class _Known:
 
     Args:
         value: the value, as a share.
-        low: lower end of its 95 % interval.
+        low: lower end of its interval.
         high: upper end.
+        confidence: how often the interval holds it.
+        again: makes the same with another confidence.
     """
 
     value: float
     low: float
     high: float
+    confidence: float = CONFIDENCE
+    again: Callable[[float], Self] | None = field(default=None, compare=False, repr=False)
     neutral = 0.0
     log = False
     determined = True
@@ -144,6 +161,10 @@ class _Known:
         """The value."""
         return self.value
 
+    def at(self, confidence: float) -> Self:
+        """Return the same with another confidence, where the seeds are known."""
+        return self if self.again is None else self.again(confidence)
+
 
 @dataclass(frozen=True)
 class Difference(_Known):
@@ -151,7 +172,7 @@ class Difference(_Known):
 
     def __str__(self) -> str:
         ends = f"{_points(self.low)} to {_points(self.high)}"
-        return f"{_points(self.value)} points (95 % interval {ends})"
+        return f"{_points(self.value)} points ({_level(self.confidence)} interval {ends})"
 
     @property
     def brief(self) -> str:
@@ -168,12 +189,16 @@ class Offset(_Known):
     """A mean difference of two plain numbers over the seeds."""
 
     def __str__(self) -> str:
-        return f"{self.value:.2g} (95 % interval {self.low:.2g} to {self.high:.2g})"
+        ends = f"{self.low:.2g} to {self.high:.2g}"
+        if math.isinf(self.high - self.low):
+            ends = "without limit"
+        return f"{self.value:.2g} ({_level(self.confidence)} interval {ends})"
 
     @property
     def brief(self) -> str:
         """The difference and its interval in the few signs that a table has room for."""
-        return f"{self.value:.2g} [{self.low:.2g}, {self.high:.2g}]"
+        low, high = (_unlimited(end) for end in (self.low, self.high))
+        return f"{self.value:.2g} [{low}, {high}]"
 
     def bound(self, value: float) -> str:
         """Return a bound as a number."""
@@ -182,10 +207,11 @@ class Offset(_Known):
 
 @dataclass(frozen=True)
 class Level(_Known):
-    """A median share over the seeds, such as an accuracy."""
+    """A share: of the seeds, or the mean of one over them, such as an accuracy."""
 
     def __str__(self) -> str:
-        return f"{self.value:.0%} (95 % interval {self.low:.0%} to {self.high:.0%})"
+        ends = f"{self.low:.0%} to {self.high:.0%}"
+        return f"{self.value:.0%} ({_level(self.confidence)} interval {ends})"
 
     @property
     def brief(self) -> str:
@@ -219,6 +245,10 @@ class Extreme:
 
     most = low = high = least
 
+    def at(self, confidence: float) -> "Extreme":  # noqa: ARG002 -- there is no interval
+        """Return the same: it is certain."""
+        return self
+
     def __str__(self) -> str:
         return f"{self.value:.2g} (largest of {self.count} instances)"
 
@@ -240,6 +270,15 @@ def _bounded(least: float, most: float) -> str:
     if math.isinf(most):
         return f"more than {_digits(least)}x"
     return f"less than {_digits(most)}x" if least == 0 else f"{_digits(least)}x to {_digits(most)}x"
+
+
+def _level(confidence: float) -> str:
+    return f"{100 * confidence:.3g} %"
+
+
+def _unlimited(end: float) -> str:
+    sign = "-" if end < 0 else ""
+    return f"{sign}∞" if math.isinf(end) else f"{end:.2g}"
 
 
 def _points(share: float) -> str:

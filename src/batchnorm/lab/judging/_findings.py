@@ -6,7 +6,8 @@ from typing import Literal
 from batchnorm.lab.judging._estimates import Estimate
 from batchnorm.lab.judging._figures import Figure
 
-Outcome = Literal["reproduced", "not reproduced", "mixed", "not determined"]
+Outcome = Literal["reproduced", "mixed", "contradicted", "cannot be told"]
+Status = Literal["supported", "contradicted", "cannot be told"]
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,15 @@ class Effect:
         estimate: how large it is; `None` when the trials cannot be compared.
         above: what its whole interval must lie above for the claim to hold, or `None`.
         below: what it must lie below, or `None`.
+        margin: the smallest value that counts as an effect, beyond the bound; an interval wholly
+            short of it contradicts the claim. `None` is the bound itself.
     """
 
     name: str
     estimate: Estimate | None
     above: float | None = None
     below: float | None = None
+    margin: float | None = None
 
     @property
     def decides(self) -> bool:
@@ -31,14 +35,24 @@ class Effect:
         return self.above is not None or self.below is not None
 
     @property
-    def met(self) -> bool | None:
-        """Whether it is what it has to be; `None` where the trials say nothing."""
+    def status(self) -> Status:
+        """Whether its interval supports the claim, contradicts it, or leaves it open."""
         found = self.estimate
         if found is None or not found.determined:
-            return None
+            return "cannot be told"
         over = self.above is None or found.low > self.above
         under = self.below is None or found.high < self.below
-        return over and under
+        if over and under:
+            return "supported"
+        return "contradicted" if self._short(found) else "cannot be told"
+
+    def _short(self, found: Estimate) -> bool:
+        """Return whether the whole interval lies where the claim does not hold."""
+        if self.above is not None:
+            return found.high <= (self.above if self.margin is None else self.margin)
+        if self.below is not None:
+            return found.low >= (self.below if self.margin is None else self.margin)
+        return False
 
     def __str__(self) -> str:
         return f"{self.name}: {self.estimate or 'no shared seed'}."

@@ -12,6 +12,8 @@ from batchnorm.lab.judging._findings import Findings
 from batchnorm.lab.records import Damage, Entry
 from batchnorm.lab.running._store import Json
 
+LAST = 5  # evaluations that say whether a trial trains: one alone is a matter of luck
+
 
 @dataclass(frozen=True)
 class TrialResult:
@@ -58,6 +60,13 @@ class TrialResult:
     def final_accuracy(self) -> float:
         """The last test accuracy; chance when the trial diverged."""
         return self.chance if self.diverged_at is not None else self["test_accuracy"]
+
+    @property
+    def settled_accuracy(self) -> float:
+        """The mean of the last test accuracies; chance when the trial diverged."""
+        if self.diverged_at is not None:
+            return self.chance
+        return float(np.mean([entry["test_accuracy"] for entry in self.evaluations[-LAST:]]))
 
 
 @dataclass(frozen=True)

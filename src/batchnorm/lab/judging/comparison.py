@@ -12,6 +12,7 @@ from batchnorm.lab.judging import intervals
 from batchnorm.lab.judging._estimates import Difference, Extreme, Median, Offset, Ratio
 from batchnorm.lab.judging._results import Results, TrialResult
 
+_FINE = math.log1p(intervals.DIGIT)
 Value = Callable[[TrialResult], float]
 Rank = Callable[["Setting"], tuple[float, ...]]
 
@@ -100,6 +101,46 @@ def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) 
     return min(candidates, key=rank)
 
 
+def picked_elsewhere(
+    results: Results, arm: str, rank: Rank, where: Settings | None = None
+) -> Setting:
+    """Return an arm with the trial of each seed at the setting that is best on the other seeds.
+
+    What is read was not picked for being high, so an interval over it holds for new seeds.
+
+    Args:
+        results: the run.
+        arm: name of the arm.
+        rank: the smaller, the better.
+        where: values that some of the settings must have.
+
+    Returns:
+        The trials under the setting that is best on all seeds; where there is one seed only, there
+        are no others, and that setting is taken.
+
+    Raises:
+        RunError: the arm has no whole trial there.
+    """
+    whole = best(results, arm, rank, where)
+    candidates = list(settings(results, arm, where))
+    seeds = sorted({trial.trial.seed for one in candidates for trial in one.trials})
+    if len(seeds) == 1:
+        return whole
+    found = (_picked_without(candidates, seed, rank) for seed in seeds)
+    return Setting(arm, whole.at, tuple(trial for trial in found if trial is not None))
+
+
+def _picked_without(candidates: Iterable[Setting], seed: int, rank: Rank) -> TrialResult | None:
+    """Return the trial of a seed at the setting that is best on the others."""
+    split = []
+    for one in candidates:
+        others = tuple(trial for trial in one.trials if trial.trial.seed != seed)
+        own = [trial for trial in one.trials if trial.trial.seed == seed]
+        if own and others:
+            split.append((Setting(one.arm, one.at, others), own[0]))
+    return min(split, key=lambda pair: rank(pair[0]))[1] if split else None
+
+
 def best_of_each(results: Results, rank: Rank) -> dict[str, Setting]:
     """Return the best setting of each arm, by the name of the arm.
 
@@ -141,26 +182,40 @@ def edges(results: Results, setting: Setting, given: Collection[str] = ()) -> tu
     return tuple(found)
 
 
-def ratio(above: Setting, below: Setting, value: Value, limit: float = math.inf) -> Ratio | None:
-    """Return the ratio of the medians of two settings over the seeds that both have.
+def ratio(above: Setting, below: Setting, value: Value) -> Ratio | None:
+    """Return the geometric mean of the ratios of two settings over the seeds that both have.
 
     Args:
         above: the numerator.
         below: the denominator.
-        value: what is compared; infinity where censored.
-        limit: steps that a censored trial had.
+        value: what is compared; infinity where it overflowed.
 
     Returns:
         `None` when they share no seed.
     """
     ours, theirs = _pairs(above, below, value)
-    return intervals.ratio(ours, theirs, limit) if ours else None
+    return intervals.ratio(ours, theirs) if ours else None
 
 
 def step_ratio(results: Results, above: Setting, below: Setting, target: float) -> Ratio | None:
-    """Return how many times more steps to the target one setting takes than another."""
-    limit = results.plan.steps or math.inf
-    return ratio(above, below, lambda trial: trial.steps_to(target), limit)
+    """Return how many times more steps to the target one setting takes than another.
+
+    A number of steps is known to the distance of the evaluations.
+    """
+    ours, theirs = _pairs(above, below, lambda trial: trial.steps_to(target))
+    if not ours:
+        return None
+    trials = (*above.trials, *below.trials)
+    step = max(_gap(trial, target) for trial in trials)
+    return intervals.ratio(ours, theirs, results.plan.steps or math.inf, step=step)
+
+
+def _gap(trial: TrialResult, target: float) -> float:
+    """Return the logarithm of the steps to a target over those of the evaluation before it."""
+    steps = [entry["step"] for entry in trial.evaluations if entry["step"] > 0]
+    reached = trial.steps_to(target)
+    before = [step for step in steps if step < reached]
+    return math.log(reached / before[-1]) if before and math.isfinite(reached) else _FINE
 
 
 def offset(first: Setting, second: Setting, value: Value) -> Offset | None:

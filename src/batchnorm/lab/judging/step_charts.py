@@ -36,7 +36,7 @@ def steps_to_targets(results: Results) -> Points:
         )
     return Points(
         "Steps to reach an accuracy",
-        "Dot: median over the seeds at the best setting for that accuracy. Line: 95 % interval. "
+        "Dot: median over the seeds at the best setting for that accuracy. Line: its interval. "
         f"A triangle stands for more than {limit:,} steps: the accuracy was not reached.",
         STEPS,
         tuple(points),

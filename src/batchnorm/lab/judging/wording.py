@@ -3,24 +3,37 @@
 from collections.abc import Collection, Iterable
 
 from batchnorm._pages import number
-from batchnorm.lab.judging import comparison
+from batchnorm.lab.judging import comparison, intervals
+from batchnorm.lab.judging._estimates import CONFIDENCE
 from batchnorm.lab.judging._findings import SettingRow
-from batchnorm.lab.judging._results import Results
+from batchnorm.lab.judging._results import LAST, Results
 from batchnorm.lab.judging.comparison import Setting
 
 StatedRow = tuple[str, str, str]
 
 NOT_STATED = "not stated"
 _INTERVALS = (
-    "Intervals are 95 % percentile-bootstrap intervals over the seeds; the arms share initial "
-    "weights and data order. With {seeds} seeds the intervals are rough."
+    "Intervals are over {seeds} seeds; the arms share initial weights and data order, so seeds are "
+    "compared in pairs. Differences and ratios (their logarithms) have Student's t intervals, "
+    "shares of seeds exact ones (Clopper and Pearson). Equal seeds have an interval, too: another "
+    "seed may differ by a step of what is measured in a share of up to {other:.0%}."
+)
+_MEDIANS = (
+    "The bands and strokes of medians in the figures reach from one ordered seed to another and "
+    "hold the median with at least {covered:.0%}."
 )
 _PICKED = (
-    "The best setting is picked on the same seeds as are then reported. That flatters every arm, "
-    "and in the same way."
+    "For a verdict, the best setting of an arm is picked for each seed on the other seeds, and "
+    "read on that one, so that no number was picked for being high. Figures and tables show the "
+    "setting that is best on all seeds, which flatters it."
 )
+MOST_ACCURATE = "Best setting of an arm: the one with the highest median accuracy at the end."
 _COUNTED = (
     "The steps to an accuracy are counted at the evaluations, which lie {every} steps or 5 % apart."
+)
+SETTLED = (
+    f"A trial trains when the mean accuracy of its last {LAST} evaluations is high enough; one "
+    "that diverged does not. A single evaluation at a high learning rate is a matter of luck."
 )
 _CENSORED = (
     "A trial that did not reach a target within its steps is censored: it stays in the median as "
@@ -77,7 +90,12 @@ def notes(
         rule: how they were picked.
         given: settings of them that were not picked, as each value has its own best.
     """
-    found = [_INTERVALS.format(seeds=results.plan.seeds)]
+    seeds = results.plan.seeds
+    other = 1 - ((1 - CONFIDENCE) / 2) ** (1 / seeds)
+    found = [
+        _INTERVALS.format(seeds=seeds, other=other),
+        _MEDIANS.format(covered=intervals.coverage(seeds)),
+    ]
     if rule:
         found = [rule, _PICKED, *found]
     if results.plan.targets:

@@ -16,7 +16,7 @@ from batchnorm.lab.running._store import RunFolder, damaged
 from batchnorm.lab.studies import _registry
 
 ALL = "all"
-OUTCOMES: tuple[Outcome, ...] = ("reproduced", "mixed", "not reproduced", "not determined")
+OUTCOMES: tuple[Outcome, ...] = ("reproduced", "mixed", "contradicted", "cannot be told")
 _FORMAT = 1
 _NAME = "ledger.json"
 

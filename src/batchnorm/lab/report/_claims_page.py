@@ -30,7 +30,7 @@ class Card:
         facts: on what, and how much.
         main: its main effect, and where it is mixed one that did not hold.
         others: its other effects.
-        met: how many of its conditions are met, in words; empty where there is one.
+        conditions: what became of its conditions, in words; empty where there is one.
         picture: the figure that shows it, small.
         caption: what the figure shows.
         key: colour and label of each arm in it.
@@ -44,7 +44,7 @@ class Card:
     facts: str
     main: tuple[EffectLine, ...]
     others: tuple[EffectLine, ...]
-    met: str
+    conditions: str
     picture: str
     caption: str
     key: tuple[tuple[str, str], ...]
@@ -117,7 +117,7 @@ def _card(one: Judgement) -> Card:
         facts=_facts(one.results),
         main=main,
         others=tuple(line for line in found if line not in main),
-        met=_met(one.verdict),
+        conditions=_conditions(one.verdict),
         picture=thumbnail(figure, arms),
         caption=caption(figure),
         key=tuple((style(arm, arms), one.study.arm(arm).label) for arm in coloured(figure)),
@@ -126,16 +126,19 @@ def _card(one: Judgement) -> Card:
 
 
 def _failing(verdict: Verdict, others: Iterable[EffectLine]) -> list[EffectLine]:
-    """Return the first effect that did not hold, unless the main one did not."""
-    if verdict.outcome != "mixed" or verdict.effects[0].met is False:
+    """Return the first effect that is not supported, unless the main one is not."""
+    wanted = {"mixed": "contradicted", "cannot be told": "cannot be told"}.get(verdict.outcome)
+    if verdict.effects[0].status in {None, wanted}:
         return []
-    return [line for line in others if line.effect.decides and line.effect.met is False][:1]
+    return [line for line in others if line.effect.decides and line.effect.status == wanted][:1]
 
 
-def _met(verdict: Verdict) -> str:
-    """Return how many conditions are met, where there are several."""
-    known = [effect.met for effect in verdict.effects if effect.decides]
-    return f"{known.count(True)} of {len(known)} conditions met" if len(known) > 1 else ""
+def _conditions(verdict: Verdict) -> str:
+    """Return what became of the conditions, where there are several."""
+    found = [effect.status for effect in verdict.effects if effect.decides]
+    counts = [(kind, found.count(kind)) for kind in dict.fromkeys(found)]
+    words = ", ".join(f"{count} {kind}" for kind, count in counts)
+    return f"{len(found)} conditions, {words}" if len(found) > 1 else ""
 
 
 def _facts(results: Results) -> str:

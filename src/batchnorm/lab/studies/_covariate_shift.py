@@ -155,9 +155,9 @@ def _layers(setting: Setting, key: str) -> list[float]:
 _READINGS = Readings(
     reproduced="Batch normalization did not reduce internal covariate shift, though that is what "
     "it was made for.",
-    mixed="Batch normalization reduced internal covariate shift by one of the measures, and "
-    "not by the other.",
-    refuted="Batch normalization reduced internal covariate shift by both measures.",
+    mixed="By some of the measures batch normalization clearly reduced internal covariate shift, "
+    "and by others it did not.",
+    contradicted="Batch normalization clearly reduced internal covariate shift by every measure.",
 )
 _EXPLANATION = Explanation(
     done="While a network trained with and without batch normalization, each layer's gradient was "

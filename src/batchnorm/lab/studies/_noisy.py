@@ -20,6 +20,7 @@ from batchnorm.lab.networks import mlp
 from batchnorm.lab.running._training import Training
 
 _MARGIN = 0.01
+_FASTER = 1.1  # fewer steps by less count as none
 
 
 def findings(results: Results) -> Findings:
@@ -56,17 +57,19 @@ def findings(results: Results) -> Findings:
 def _conditions(results: Results, target: float, depth: float) -> tuple[Condition, Condition]:
     where = {"depth": depth}
     plain, noisy = (
-        comparison.best(results, arm, comparison.fewest_steps(target), where)
+        comparison.picked_elsewhere(results, arm, comparison.fewest_steps(target), where)
         for arm in ("plain", "noisy")
     )
     noisy_end, quiet_end = (
-        comparison.best(results, arm, comparison.most_accurate, where) for arm in ("noisy", "bn")
+        comparison.picked_elsewhere(results, arm, comparison.most_accurate, where)
+        for arm in ("noisy", "bn")
     )
     return (
         above(
             1,
             f"{depth:g} layers: steps to {target:.0%}, plain over noisy",
             comparison.step_ratio(results, plain, noisy, target),
+            _FASTER,
         ),
         above(
             -_MARGIN,
@@ -88,7 +91,7 @@ def _sweep(results: Results, depth: float) -> Curves:
         results,
         "rate",
         f"Accuracy at the end by learning rate, {depth:g} layers",
-        "Median over the seeds, with 95 % interval. A diverged trial counts as chance.",
+        "Median over the seeds, with its interval. A diverged trial counts as chance.",
         where={"depth": depth},
     )
 
@@ -103,8 +106,9 @@ _SETTINGS = (
 _READINGS = Readings(
     reproduced="Noise that shifts every layer's input at every step takes nothing away: the noisy "
     "network still trains faster than the plain one and ends as well as the quiet one.",
-    mixed="The noisy network keeps part of what batch normalization gives, and loses part.",
-    refuted="Noise that shifts every layer's input took away what batch normalization gives.",
+    mixed="The noisy network keeps part of what batch normalization gives, and clearly loses part.",
+    contradicted="Noise that shifts every layer's input took away what batch normalization gives: "
+    "the noisy network is no faster than the plain one, and ends clearly below the quiet one.",
 )
 _EXPLANATION = Explanation(
     done="Behind each batch normalization noise was added whose mean and size change at every "
@@ -112,11 +116,10 @@ _EXPLANATION = Explanation(
     "compared with the quiet one and with one without normalization.",
     see="Whether the noisy curve lies with the normalized or with the plain one.",
     means="Where the noisy network trains as well, stable distributions cannot be why batch "
-    "normalization helps. In a deep network the noise adds up, and what it costs is the noise "
-    "itself.",
+    "normalization helps. Where it does worse, these trials do not say why.",
 )
 _DIGITS = Plan(
-    seeds=5,
+    seeds=10,
     grid={"depth": (3, 8), "rate": (0.03, 0.1, 0.3, 1.0)},
     fixed={"batch": 60},
     steps=300,

@@ -114,7 +114,8 @@ _READINGS = Readings(
     reproduced="When the gradient does not know of the normalization, b grows step by step and "
     "changes nothing; when it does, b has no gradient and stays where it is.",
     mixed="Part of the argument shows and part does not.",
-    refuted="The argument does not show.",
+    contradicted="The argument fails: b does not grow, or not without effect, outside the "
+    "gradient, and moves inside it.",
 )
 _EXPLANATION = Explanation(
     done="One hidden layer was normalized in two ways: with the statistics as part of what is "

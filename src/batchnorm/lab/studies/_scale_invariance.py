@@ -50,7 +50,7 @@ def findings(results: Results) -> Findings:
             Curves(
                 "What eps does to it",
                 f"Largest deviation of the output with eps = {number(_DEFAULT)}, relative to the "
-                "largest output; median over the seeds, with 95 % interval. The identity is exact "
+                "largest output; median over the seeds, with its interval. The identity is exact "
                 "only while the variance is large beside eps: small weights feel it.",
                 charts.log_axis(results, "factor"),
                 Axis("Deviation of the output (logarithmic)", log=True),
@@ -102,7 +102,7 @@ _READINGS = Readings(
     reproduced="The layer does not see the scale of its weights: output and input gradient stay, "
     "the gradient of the weights shrinks by the factor that they grow by.",
     mixed="Some of the identities hold to rounding, others do not.",
-    refuted="None of the identities holds to rounding.",
+    contradicted="None of the identities holds to rounding.",
 )
 _EXPLANATION = Explanation(
     done="Linear and convolutional layers with random weights were normalized twice, once with "
@@ -110,9 +110,9 @@ _EXPLANATION = Explanation(
     "was compared.",
     see="The deviations are at the level of rounding when eps is negligible. The figure shows from "
     "which scale of the weights on the usual eps can be felt.",
-    means="Weight decay does not make a normalized layer simpler: it only raises the effective "
-    "learning rate of its weights. And weights that have grown learn more slowly, which keeps "
-    "training stable at a high rate.",
+    means="Where the identities hold, weight decay cannot make a normalized layer simpler by "
+    "making its weights small, and weights that have grown get smaller gradients. What follows "
+    "for the learning rate was not measured here; see van Laarhoven (2017).",
 )
 _QUICK = Plan(seeds=5, grid={"factor": (0.01, 0.1, 10, 100), "eps": (_EXACT, _DEFAULT)})
 
