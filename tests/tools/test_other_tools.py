@@ -68,6 +68,15 @@ def test_a_function_that_rebuilds_a_layer_is_recognized_by_its_name(name):
         reader(name)(fused)
 
 
+def test_a_function_that_forgets_eps_is_recognized_too():
+    def replace_batch_norm(module):
+        return [module.weight, module.bias, module.running_mean, module.running_var]
+
+    assert len(replace_batch_norm(ours.BatchNorm2d(3))) == 4
+    with pytest.raises(OptionError, match="replace_batch_norm .* debias=True.* revert"):
+        replace_batch_norm(ours.BatchNorm2d(3, debias=True))
+
+
 def test_an_expression_over_the_tensors_is_free():
     layer = ours.BatchNorm2d(3, activation="relu", debias=True).freeze()
     assert reader("reference")(layer).shape == (3,)

@@ -2,8 +2,8 @@
 
 They find our layers by `isinstance`, which is what makes ours work where torch's does, and build
 something else of the tensors: a fused convolution, a synchronized or a frozen layer. None of them
-asks the layer. What they have in common is that one function reads the running variance and the
-`eps`, and is named after what it does; vendored copies keep the name. Such a function gets an
+asks the layer. What they have in common is that one function reads the running variance and what
+belongs to it, and is named after what it does; vendored copies keep the name. Such a function gets an
 error where something would be lost, which names our own tool for the purpose.
 """
 
@@ -41,12 +41,13 @@ _FREEZERS = _Tool(
     way="call batchnorm.freeze(model) instead",
 )
 _CONVERTERS = _Tool(
-    re.compile(r"_*convert"),
+    re.compile(r"_*(convert|replace)"),
     trains=True,
     way="call batchnorm.revert(model) first, which makes torch's layers, an activation a module "
     "of its own, or says what stands in the way",
 )
-_REBUILT_FROM = {"running_var", "eps"}
+# Besides the running variance; a few who freeze a layer forget the latter.
+_REBUILT_FROM = {"eps"}, {"running_mean", "weight", "bias"}
 _START_ANEW = {"update_bn", "reset_batch_norm_and_save_state"}  # of torch, of Lightning
 _START = {"running_mean": 0.0, "running_var": 1.0}
 _WATCHED = {*_START, "rule"}
@@ -128,7 +129,8 @@ def _check_reader(layer: Guarded, name: str, frame: FrameType) -> None:
         _check_rule(layer, module)
         return
     _check_start_anew(layer, code)
-    if not _REBUILT_FROM.issubset(code.co_names):
+    names = set(code.co_names)
+    if "running_var" not in names or not any(each <= names for each in _REBUILT_FROM):
         return
     called = code.co_qualname if code.co_name == "__init__" else code.co_name
     for tool in (_FUSERS, _FREEZERS, _CONVERTERS):
