@@ -73,7 +73,7 @@ def test_a_function_that_forgets_eps_is_recognized_too():
         return [module.weight, module.bias, module.running_mean, module.running_var]
 
     assert len(replace_batch_norm(ours.BatchNorm2d(3))) == 4
-    with pytest.raises(OptionError, match="replace_batch_norm .* debias=True.* revert"):
+    with pytest.raises(OptionError, match=r"replace_batch_norm .* debias=True.*\.revert"):
         replace_batch_norm(ours.BatchNorm2d(3, debias=True))
 
 

@@ -3,8 +3,8 @@
 They find our layers by `isinstance`, which is what makes ours work where torch's does, and build
 something else of the tensors: a fused convolution, a synchronized or a frozen layer. None of them
 asks the layer. What they have in common is that one function reads the running variance and what
-belongs to it, and is named after what it does; vendored copies keep the name. Such a function gets an
-error where something would be lost, which names our own tool for the purpose.
+belongs to it, and is named after what it does; vendored copies keep the name. Such a function gets
+an error where something would be lost, which names our own tool for the purpose.
 """
 
 import re
