@@ -471,6 +471,7 @@ LAB = [
         "count, tail = len(data), 1 - confidence",
         "lab/test_intervals.py",
         "one tail or two",
+        only="is_students",
     ),
     Mutant(
         "a censored trial counts as one that took all its steps",
@@ -510,6 +511,7 @@ LAB = [
         "other = 0.0",
         "lab/test_intervals.py",
         "equal seeds look certain",
+        only="equal_seeds",
     ),
     Mutant(
         "several conditions are judged as if each were alone",
