@@ -26,7 +26,9 @@ def step(model, call, x, dtype):
     return [y.detach(), leaf.grad, *(p.grad for p in model.parameters())]
 
 
-@every_dtype
+@pytest.mark.parametrize(
+    "dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)], ids=str
+)
 def test_a_network_under_autocast(dtype):
     """Convolutions hand on 16 bits, the layers keep them, and what is kept is float32."""
     model = Block(3, 4)
