@@ -42,7 +42,7 @@ def build(name):
     return getattr(transformers, f"{name}Model")(configuration)
 
 
-DEEP = ("ResNet", "MobileNetV2", "EfficientNet")
+DEEP = ("ResNet", "MobileNetV2", "EfficientNet", "Levit")
 
 
 @pytest.mark.parametrize(
