@@ -67,10 +67,12 @@ def test_an_empty_record_compares_nothing():
 
 @pytest.mark.skipif(_noise.usage().ran == 0, reason="needs the scheduler's counts of Linux")
 def test_time_that_others_had_is_counted():
-    burn = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
-    others = [subprocess.Popen([sys.executable, "-c", burn]) for _ in range(3 * _cores())]
+    burn = "import time\nprint(flush=True)\nend = time.time() + 20\nwhile time.time() < end: pass"
+    command = [sys.executable, "-c", burn]
+    others = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(3 * _cores())]
     try:
-        time.sleep(0.3)
+        for other in others:
+            other.stdout.readline()  # it has begun
         before, end = _noise.usage(), time.monotonic() + 1
         while time.monotonic() < end:
             pass
@@ -78,7 +80,7 @@ def test_time_that_others_had_is_counted():
     finally:
         for other in others:
             other.kill()
-            other.wait()
+            other.communicate()
 
 
 def _cores():

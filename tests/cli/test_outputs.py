@@ -49,11 +49,8 @@ STUDY = ("study", "run", "convergence", "--quick", "--seeds", "1", "--steps", "5
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    (tmp_path / "output_network.py").write_text(NETWORK)
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    sys.modules.pop("output_network", None)
+def here(placed):
+    return placed("output_network", NETWORK)
 
 
 def refused(capsys, *arguments):

@@ -1,7 +1,6 @@
 """Weights as trainers and wrappers leave them: the same numbers come back, or one true reason."""
 
 import argparse
-import sys
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -82,11 +81,8 @@ PLACES = {
 
 
 @pytest.fixture
-def here(tmp_path, monkeypatch):
-    (tmp_path / "wrapped_network.py").write_text(NETWORK)
-    monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    sys.modules.pop("wrapped_network", None)
+def here(placed):
+    return placed("wrapped_network", NETWORK)
 
 
 def same(found, wanted):

@@ -1,8 +1,6 @@
 """What other packages make of a network: torchao, onnxruntime, timm, Lightning, opacus, captum."""
 
 import copy
-import io
-import types
 import warnings
 
 import torch
@@ -60,16 +58,14 @@ def pt2e_qat(option):
 
 
 def onnx_half(option):
-    runtime = package("onnxruntime")
+    package("onnxruntime")
+    from support.models.onnx import Exported
+
     net, x = trained(option).half(), images(7).half()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        program = torch.onnx.export(net, (x,), dynamo=True, verbose=False)
-    file = io.BytesIO()
-    program.save(file)
-    session = runtime.InferenceSession(file.getvalue(), providers=["CPUExecutionProvider"])
-    (y,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-    torch.testing.assert_close(torch.from_numpy(y), net(x).detach(), atol=2e-2, rtol=1e-2)
+        y = Exported(net, x, dynamo=True)(x)
+    torch.testing.assert_close(y, net(x).detach(), atol=2e-2, rtol=1e-2)
     return SAME
 
 
@@ -239,9 +235,7 @@ def vendored_freezing(option):
     def convert_frozen_batchnorm(module):
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             scale = module.weight * (module.running_var + module.eps).rsqrt()
-            shift = module.bias - module.running_mean * scale
-            frozen = types.SimpleNamespace(scale=scale.detach(), shift=shift.detach())
-            return _Frozen(frozen)
+            return _Frozen(scale.detach(), (module.bias - module.running_mean * scale).detach())
         for name, child in module.named_children():
             setattr(module, name, convert_frozen_batchnorm(child))
         return module
@@ -251,12 +245,12 @@ def vendored_freezing(option):
 
 
 class _Frozen(nn.Module):
-    def __init__(self, values):
+    def __init__(self, scale, shift):
         super().__init__()
-        self.values = values
+        self.scale, self.shift = scale, shift
 
     def forward(self, x):
-        return x * self.values.scale.view(1, -1, 1, 1) + self.values.shift.view(1, -1, 1, 1)
+        return x * self.scale.view(1, -1, 1, 1) + self.shift.view(1, -1, 1, 1)
 
 
 def captum_grad_cam(option):

@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-_KEPT = []
+_SUPPRESSION = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def package(name):
@@ -22,9 +22,8 @@ def let_torchvision_import():
     Beside a torch for the CPU alone their library does not load, and torchvision fails where it
     describes them; timm and transformers import it wherever it is installed.
     """
-    if _KEPT or importlib.util.find_spec("torchvision") is None or torch.version.cuda is not None:
+    if importlib.util.find_spec("torchvision") is None or torch.version.cuda is not None:
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    _KEPT.append(library)
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            torch.library.define(f"torchvision::{name}", _SUPPRESSION)

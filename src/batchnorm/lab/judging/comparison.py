@@ -91,14 +91,19 @@ def best(results: Results, arm: str, rank: Rank, where: Settings | None = None) 
     Raises:
         RunError: the arm has no whole trial there.
     """
-    candidates = list(settings(results, arm, where))
-    if not candidates:
+    return min(_candidates(results, arm, where), key=rank)
+
+
+def _candidates(results: Results, arm: str, where: Settings | None) -> list[Setting]:
+    """Return the settings of an arm that have whole trials, at least one."""
+    found = list(settings(results, arm, where))
+    if not found:
         place = f", {named(where)}" if where else ""
         raise RunError(
             f"the run has no whole trial of the arm {arm}{place}: give the command of the run "
             "again to go on"
         )
-    return min(candidates, key=rank)
+    return found
 
 
 def picked_elsewhere(
@@ -121,8 +126,8 @@ def picked_elsewhere(
     Raises:
         RunError: the arm has no whole trial there.
     """
-    whole = best(results, arm, rank, where)
-    candidates = list(settings(results, arm, where))
+    candidates = _candidates(results, arm, where)
+    whole = min(candidates, key=rank)
     seeds = sorted({trial.trial.seed for one in candidates for trial in one.trials})
     if len(seeds) == 1:
         return whole

@@ -36,9 +36,9 @@ def fuse_layers(
     passes = [Pass(example_inputs, training=True), Pass(example_inputs, False, outputs_only=True)]
     try:
         proof = Proof(model, change, passes, advice="convert it without fuse=True")
+    except BatchNormError:
+        raise
     except RuntimeError as error:  # torch's, of a model that cannot be differentiated
-        if isinstance(error, BatchNormError):
-            raise
         words = " ".join(str(error).split())[:120]
         raise SurgeryError(
             f"a model that can be differentiated is needed to prove a fusion, got: {words}: "
